@@ -1,0 +1,10 @@
+"""Elastic layers: shared weights and the rule by which layer specs take slices of them."""
+
+from search_spaces.elastic.elastic_layer import ElasticLayer
+
+ELASTIC_LAYERS: dict[str, type[ElasticLayer]] = {}
+"""Kinds that share their weights otherwise than by leading slices; every other kind is a plain
+`ElasticLayer`.
+"""
+
+__all__ = ["ELASTIC_LAYERS", "ElasticLayer"]

@@ -1,0 +1,147 @@
+"""A layer spec as a plain torch module: the very code that runs in the supernet, in subnets and
+under the profiler.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.layer_spec import LayerSpec
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish": nn.Hardswish}
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, activation: b x in x h x w -> b x out x h' x w'."""
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        kernel = spec["kernel"]
+        self.conv = nn.Conv2d(
+            spec["in_channels"],
+            spec["out_channels"],
+            kernel,
+            spec["stride"],
+            padding=kernel // 2,
+            bias=False,
+        )
+        self.norm = _norm(spec["out_channels"])
+        self.activation = ACTIVATIONS[spec["activation"]](inplace=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layer."""
+        outputs: Tensor = self.activation(self.norm(self.conv(inputs)))
+        return outputs
+
+
+class SqueezeExcite(nn.Module):
+    """Scale channels by what their means say (arXiv:1709.01507, hard sigmoid as in MobileNetV3)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.activation = nn.ReLU(inplace=True)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layer."""
+        hidden = self.activation(self.reduce(self.pool(inputs)))
+        outputs: Tensor = inputs * self.gate(self.expand(hidden))
+        return outputs
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV3's block (arXiv:1905.02244): b x in x h x w -> b x out x h' x w'.
+
+    No expansion where `mid_channels` equals `in_channels`; no squeeze-excite where
+    `squeeze_channels` is 0; a residual
+    where stride is 1 and the channels agree.
+    """
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        source, mid, result, kernel = (
+            spec[n] for n in ("in_channels", "mid_channels", "out_channels", "kernel")
+        )
+        activation = ACTIVATIONS[spec["activation"]]
+        self.expand = (
+            nn.Sequential(
+                nn.Conv2d(source, mid, 1, bias=False), _norm(mid), activation(inplace=True)
+            )
+            if mid != source
+            else None
+        )
+        self.depthwise = nn.Conv2d(
+            mid, mid, kernel, spec["stride"], kernel // 2, groups=mid, bias=False
+        )
+        self.depthwise_norm = _norm(mid)
+        self.activation = activation(inplace=True)
+        self.squeeze_excite = (
+            SqueezeExcite(mid, spec["squeeze_channels"]) if spec["squeeze_channels"] else None
+        )
+        self.project = nn.Conv2d(mid, result, 1, bias=False)
+        self.project_norm = _norm(result)
+        self.residual = spec["stride"] == 1 and source == result
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layer."""
+        hidden: Tensor = inputs if self.expand is None else self.expand(inputs)
+        hidden = self.activation(self.depthwise_norm(self.depthwise(hidden)))
+        if self.squeeze_excite is not None:
+            hidden = self.squeeze_excite(hidden)
+        hidden = self.project_norm(self.project(hidden))
+        return inputs + hidden if self.residual else hidden
+
+
+class Classifier(nn.Module):
+    """Global average pool, hidden layer, logits: b x in x h x w -> b x classes."""
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(spec["in_channels"], spec["hidden_channels"], bias=False)
+        self.activation = ACTIVATIONS[spec["activation"]](inplace=True)
+        self.logits = nn.Linear(spec["hidden_channels"], spec["num_classes"])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layer."""
+        hidden = self.flatten(self.pool(inputs))
+        logits: Tensor = self.logits(self.activation(self.hidden(hidden)))
+        return logits
+
+
+LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
+    "conv_norm": ConvNorm,
+    "inverted_residual": InvertedResidual,
+    "classifier": Classifier,
+}
+
+
+def layer_module(spec: LayerSpec) -> nn.Module:
+    """Build the plain module of a spec, with torch's initialisation and empty norm statistics."""
+    return LAYER_MODULES[spec.kind](spec)
+
+
+@lru_cache(maxsize=8192)
+def layer_skeleton(spec: LayerSpec) -> nn.Module:
+    """Build the same module without weights (on the meta device), its norms always on batch
+    statistics.
+
+    The supernet runs it with slices of shared weights in place of its own; it must not be changed.
+    """
+    with torch.device("meta"):
+        module = layer_module(spec)
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.track_running_stats = False
+            child.running_mean = child.running_var = child.num_batches_tracked = None
+    return module

@@ -1,0 +1,326 @@
+"""A search space as data, and every operation on whole populations of it."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.architecture import Architecture, Value
+from search_spaces.errors import InputError, unknown_name
+from search_spaces.layer_grid import LayerGrid, LayerSlot
+
+Population = npt.NDArray[np.int16]  # n x d option indices
+MAX_ROUNDS = 50  # of any rejection loop
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One choice: a name and its options, smallest first.
+
+    `active_when` names an earlier dimension and the option indices of it that activate this one. A
+    child of an
+    inactive parent is inactive too, so conjunctions are chains and counting stays a product over a
+    forest.
+    """
+
+    name: str
+    options: tuple[Value, ...]
+    active_when: tuple[str, frozenset[int]] | None = None
+
+
+class SearchSpace:
+    """The set of all architectures: named dimensions with ordered options.
+
+    Args:
+        name: versioned, "mobilenet-digits@1"; changing dimensions or options makes "@2".
+        dimensions: in an order where parents come before their children.
+        slots: the layers of the network in order, from which costs and supernets are made (none for
+            pure tables).
+        parse_values: reads the family's published text form into values by dimension name.
+
+    Raises:
+        InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
+            a parent that is unknown or comes later.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dimensions: Sequence[Dimension],
+        slots: Sequence[LayerSlot] = (),
+        parse_values: Callable[[str], Mapping[str, Value]] | None = None,
+    ) -> None:
+        self.name = name
+        self.dimensions = tuple(dimensions)
+        self.slots = tuple(slots)
+        self._parse_values = parse_values
+        self._position = {dimension.name: i for i, dimension in enumerate(self.dimensions)}
+        self._check()
+        self.num_options = np.array([len(d.options) for d in self.dimensions], dtype=np.int16)  # d
+
+    def _check(self) -> None:
+        if len(self._position) != len(self.dimensions):
+            raise InputError(f"{self.name}: dimension names must be unique")
+        for i, dimension in enumerate(self.dimensions):
+            options = dimension.options
+            if not options or len(set(options)) != len(options):
+                raise InputError(f"{dimension.name}: expected distinct options, got {options}")
+            numbers = [o for o in options if isinstance(o, (int, float))]
+            if len(numbers) == len(options) and numbers != sorted(numbers):
+                raise InputError(
+                    f"{dimension.name}: options must ascend (smallest first), got {options}"
+                )
+            if dimension.active_when is not None:
+                parent, activating = dimension.active_when
+                if self._position.get(parent, i) >= i:
+                    raise InputError(
+                        f"{dimension.name}: parent {parent!r} must be an earlier dimension"
+                    )
+                parent_size = len(self.dimensions[self._position[parent]].options)
+                if not activating or not activating <= set(range(parent_size)):
+                    raise InputError(
+                        f"{dimension.name}: activating indices {sorted(activating)} "
+                        f"are not options of {parent!r}"
+                    )
+
+    # --- structure --------------------------------------------------------------------------------
+
+    @property
+    def num_dimensions(self) -> int:
+        """d, the width of a population."""
+        return len(self.dimensions)
+
+    @cached_property
+    def layers(self) -> LayerGrid:
+        """The distinct layer specs of the space and their costs."""
+        return LayerGrid({d.name: d.options for d in self.dimensions}, self.slots)
+
+    @cached_property
+    def _parents(self) -> list[tuple[int, int, npt.NDArray[np.bool_]]]:
+        """(child, parent, activates[parent option]) of every conditional dimension, parents
+        first.
+        """
+        rows = []
+        for child, dimension in enumerate(self.dimensions):
+            if dimension.active_when is not None:
+                parent = self._position[dimension.active_when[0]]
+                activates = np.zeros(self.num_options[parent], dtype=np.bool_)
+                activates[list(dimension.active_when[1])] = True
+                rows.append((child, parent, activates))
+        return rows
+
+    @cached_property
+    def num_architectures(self) -> int:
+        """Exact number of canonical architectures (a Python int: it may exceed 64 bits)."""
+        counts = [0] * len(self.dimensions)
+        for i in reversed(range(len(self.dimensions))):
+            children = [(c, activates) for c, parent, activates in self._parents if parent == i]
+            counts[i] = sum(
+                prod(counts[c] for c, activates in children if activates[option])
+                for option in range(int(self.num_options[i]))
+            )
+        conditional = {child for child, _, _ in self._parents}
+        return prod(count for i, count in enumerate(counts) if i not in conditional)
+
+    def active(self, population: Population) -> npt.NDArray[np.bool_]:
+        """Tell which dimensions matter: `n x d` bool."""
+        active = np.ones(population.shape, dtype=np.bool_)
+        for child, parent, activates in self._parents:
+            active[:, child] = active[:, parent] & activates[population[:, parent]]
+        return active
+
+    def canonicalize(self, population: Population) -> Population:
+        """Set inactive dimensions to option 0, so that equal architectures are equal rows."""
+        return np.where(self.active(population), population, np.int16(0))
+
+    def equivalence_key(self, population: Population) -> npt.NDArray[np.int16]:
+        """Return one row per architecture, equal where the networks are equal; `n x k`."""
+        return self.canonicalize(population)
+
+    def unique(self, population: Population) -> Population:
+        """Drop architectures whose equivalence key came before, keeping the order."""
+        _, first = np.unique(self.equivalence_key(population), axis=0, return_index=True)
+        return population[np.sort(first)]
+
+    # --- populations ------------------------------------------------------------------------------
+
+    def smallest(self) -> Population:
+        """The architecture of least options, `1 x d`."""
+        return np.zeros((1, self.num_dimensions), dtype=np.int16)
+
+    def largest(self) -> Population:
+        """The architecture of greatest options, `1 x d`."""
+        return self.canonicalize((self.num_options - 1)[None])
+
+    def sample(self, n: int, rng: np.random.Generator) -> Population:
+        """Draw `n` architectures, every dimension uniform over its options (repeats possible)."""
+        return self.canonicalize(
+            rng.integers(0, self.num_options, (n, self.num_dimensions), dtype=np.int16)
+        )
+
+    def sample_levels(self, n: int, rng: np.random.Generator) -> Population:
+        """Draw `n` architectures that spread from the smallest to the largest.
+
+        Each has a level u ~ U(0, 1) and every dimension an index ~ Binomial(options - 1, u). With
+        independent
+        uniform dimensions nearly all architectures are of middling cost.
+        """
+        level = rng.uniform(0, 1, (n, 1))
+        return self.canonicalize(
+            rng.binomial(self.num_options - 1, level, (n, self.num_dimensions)).astype(np.int16)
+        )
+
+    def sample_distinct(self, n: int, rng: np.random.Generator) -> Population:
+        """Draw `n` different architectures; fewer if the space (or the luck of 50 rounds) holds no
+        more.
+        """
+        found = self.unique(self.sample(n, rng))
+        for _ in range(MAX_ROUNDS):
+            if len(found) >= n:
+                break
+            found = self.unique(np.concatenate([found, self.sample(n, rng)]))
+        return found[:n]
+
+    def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
+        """Change every active dimension with probability `rate` to another option, uniformly; at
+        least one a row.
+        """
+        mutable = self.active(population) & (self.num_options > 1)
+        draw = np.where(mutable, rng.random(population.shape), 2.0)
+        change = (draw < rate) | (draw == draw.min(axis=1, keepdims=True))
+        shift = 1 + rng.integers(
+            0, np.maximum(self.num_options - 1, 1), population.shape, dtype=np.int16
+        )
+        changed = (population + shift) % self.num_options
+        return self.canonicalize(np.where(change & mutable, changed, population).astype(np.int16))
+
+    def crossover(
+        self, first: Population, second: Population, rng: np.random.Generator
+    ) -> Population:
+        """Uniform crossover of two `n x d` populations, row by row."""
+        return self.canonicalize(np.where(rng.random(first.shape) < 0.5, first, second))
+
+    def neighbours(self, genome: Population) -> Population:
+        """All other architectures one changed dimension away from `genome` (`1 x d` or `d`),
+        without repeats.
+        """
+        row = np.atleast_2d(genome)
+        changed = [
+            (dimension, option)
+            for dimension in np.flatnonzero(self.active(row)[0])
+            for option in range(int(self.num_options[dimension]))
+            if option != row[0, dimension]
+        ]
+        population = np.repeat(row, len(changed), axis=0)
+        for i, (dimension, option) in enumerate(changed):
+            population[i, dimension] = option
+        return self.unique(self.canonicalize(population))
+
+    def features(self, population: Population) -> npt.NDArray[np.float32]:
+        """One-hot `n x f` float32, f the number of all options; an inactive dimension is all
+        zeros.
+        """
+        n = len(population)
+        offsets = np.concatenate([[0], np.cumsum(self.num_options[:-1], dtype=np.intp)])
+        features = np.zeros((n, int(self.num_options.sum(dtype=np.intp))), dtype=np.float32)
+        rows, columns = np.nonzero(self.active(population))
+        features[rows, offsets[columns] + population[rows, columns]] = 1.0
+        return features
+
+    # --- the doors --------------------------------------------------------------------------------
+
+    def architecture(self, values: Mapping[str, Value]) -> Architecture:
+        """Check `values` (option by dimension name) and return the architecture. Values of inactive
+        dimensions are dropped.
+
+        Raises:
+            InputError: an unknown dimension or option, or an active dimension without a value.
+        """
+        for name, value in values.items():
+            if name not in self._position:
+                raise unknown_name("dimension", name, self._position)
+            if not _is_option(value, options := self.dimensions[self._position[name]].options):
+                raise InputError(
+                    f"{name}: unknown option {value!r}; options: {', '.join(map(str, options))}"
+                )
+        genome = np.zeros((1, self.num_dimensions), dtype=np.int16)
+        for i, dimension in enumerate(
+            self.dimensions
+        ):  # parents first, so activity is settled when a child is reached
+            if dimension.name in values:
+                genome[0, i] = dimension.options.index(values[dimension.name])
+            elif self.active(genome)[0, i]:
+                raise InputError(
+                    f"architecture of {self.name} lacks a value for {dimension.name!r}; "
+                    f"options: {dimension.options}"
+                )
+        return self.decode(self.canonicalize(genome)[0])
+
+    def decode(self, genome: npt.NDArray[np.integer]) -> Architecture:
+        """Turn one genome (d indices, canonical or not) into an architecture."""
+        row = np.asarray(genome, dtype=np.int16).reshape(1, -1)
+        if (
+            row.shape[1] != self.num_dimensions
+            or (row < 0).any()
+            or (row >= self.num_options).any()
+        ):
+            raise InputError(
+                f"genome of {self.name}: expected {self.num_dimensions} option indices, "
+                f"got {row[0].tolist()}"
+            )
+        active = self.active(row)[0]
+        return Architecture(
+            self.name,
+            tuple(
+                (d.name, d.options[row[0, i]]) for i, d in enumerate(self.dimensions) if active[i]
+            ),
+        )
+
+    def encode(self, architecture: Architecture) -> Population:
+        """Turn an architecture into its canonical genome, `1 x d`."""
+        if architecture.space != self.name:
+            raise InputError(
+                f"expected an architecture of {self.name}, got one of {architecture.space}"
+            )
+        genome = self.smallest()
+        for name, value in architecture.choices:
+            i = self._position[name]
+            genome[0, i] = self.dimensions[i].options.index(value)
+        return genome
+
+    def encode_all(self, architectures: Iterable[Architecture]) -> Population:
+        """Turn architectures into a population, `n x d`."""
+        rows = [self.encode(architecture) for architecture in architectures]
+        return np.concatenate(rows) if rows else np.zeros((0, self.num_dimensions), dtype=np.int16)
+
+    def parse(self, text: str) -> Architecture:
+        """Read the family's published text form; without one, a JSON object of values by dimension
+        name.
+
+        Raises:
+            InputError: text of another form, or values that are not in the space.
+        """
+        try:
+            values = self._parse_values(text) if self._parse_values else json.loads(text)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                f"{text[:80]!r} is not an architecture of {self.name}: {error}"
+            ) from None
+        if not isinstance(values, Mapping):
+            raise InputError(
+                f"{text[:80]!r} is not an architecture of {self.name}: "
+                "expected values by dimension name"
+            )
+        return self.architecture(values)
+
+
+def _is_option(value: Value, options: tuple[Value, ...]) -> bool:
+    """Tell whether value is an option; True is not 1."""
+    return any(
+        value == option and isinstance(value, bool) == isinstance(option, bool)
+        for option in options
+    )
