@@ -1,6 +1,6 @@
 """The weight-sharing network, and how a subnet leaves it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -65,13 +65,13 @@ class Supernet(nn.Module):
         """
         return list(self.layers(architecture)[0].input_shapes)
 
-    def extract(self, architecture: Architecture) -> nn.Module:
+    def extract(self, architecture: Architecture) -> fx.GraphModule:
         """Return the subnet: ordinary torch modules with copies of the weights and empty norm
         statistics.
 
         It is a traced `torch.fx.GraphModule`, so nothing of this project is needed to run it.
         """
-        layers = {}
+        layers = []
         for name, spec in self._named_layers(architecture):
             module = layer_module(spec)
             elastic = cast(ElasticLayer, self.slots[name])
@@ -79,15 +79,19 @@ class Supernet(nn.Module):
                 weights = elastic.slice(spec)
                 for key, parameter in module.named_parameters():
                     parameter.copy_(weights[key])
-            layers[name] = module
-        subnet = nn.Sequential()
-        for name, module in layers.items():
-            subnet.add_module(name, module)
-        device = next(self.parameters()).device
-        return fx.symbolic_trace(subnet).to(device)
+            layers.append((name, module))
+        return assemble(layers).to(next(self.parameters()).device)
 
     def _named_layers(self, architecture: Architecture) -> list[tuple[str, LayerSpec]]:
         return self.space.layers.layers(self.space.encode(architecture))
+
+
+def assemble(layers: Iterable[tuple[str, nn.Module]]) -> fx.GraphModule:
+    """Chain named modules into one that runs without this project (traced by `torch.fx`)."""
+    chain = nn.Sequential()
+    for name, module in layers:
+        chain.add_module(name, module)
+    return fx.symbolic_trace(chain)
 
 
 def resize(batch: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,1 +1,1 @@
-""""""
+"""Subnets outside the supernet: norm calibration, evaluation, measured samples."""

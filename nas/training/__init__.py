@@ -1,1 +1,12 @@
-""""""
+"""Supernet training: strategies say what to train in a step, the trainer owns the only loop."""
+
+from collections.abc import Callable
+
+from nas.config import TrainingConfig
+from nas.training.sandwich import Sandwich
+from nas.training.strategy import Strategy
+from search_spaces import SearchSpace
+
+STRATEGIES: dict[str, Callable[[SearchSpace, TrainingConfig], Strategy]] = {"sandwich": Sandwich}
+
+__all__ = ["STRATEGIES", "Strategy"]

@@ -1,0 +1,113 @@
+"""Files the tool writes: JSON with a stated kind and format, checked when read, never
+half-written.
+"""
+
+import json
+import os
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from search_spaces import InputError
+
+FORMAT = 1
+
+
+@cache
+def tool_version() -> str:
+    """Return the installed version of this project."""
+    try:
+        return version("supernet-engine")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a whole file or nothing: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 of plain data, whatever the order of its keys."""
+    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one line what the first problem of a validated model is."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    got = "" if isinstance(first["input"], dict) else f", got {str(first['input'])[:60]!r}"
+    return f"{place}: {first['msg']}{got}"
+
+
+class Artifact(BaseModel):
+    """Base of every JSON file: unknown keys are errors, and the file says what it is and which
+    version wrote it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: int = FORMAT
+    kind: str
+    tool_version: str = Field(default_factory=tool_version)
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
+        write_atomic(path, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check the file.
+
+        Raises:
+            InputError: absent, truncated, of another kind, of an unknown format, or with bad
+                values.
+        """
+        data = read_json(path)
+        expected = cls.model_fields["kind"].default
+        if not isinstance(data, dict) or data.get("kind") != expected:
+            found = data.get("kind") if isinstance(data, dict) else type(data).__name__
+            raise InputError(f"{path}: expected a file of kind {expected!r}, got {found!r}")
+        if data.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format {data.get('format')} written by version "
+                f"{data.get('tool_version')}; this is {tool_version()}, which reads format {FORMAT}"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InputError(f"{path}: {describe(error)}") from None
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file.
+
+    Raises:
+        InputError: absent, or not JSON (truncated, say).
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path}: not readable as JSON ({error}); delete it to make it anew"
+        ) from None

@@ -1,0 +1,123 @@
+"""Make a profile: measure the layer specs of a space and some whole subnets on this machine."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from hardware_profiles.onnx_graph import onnx_model
+from hardware_profiles.profile import LayerLatency, Profile, SubnetLatency
+from hardware_profiles.profile_device import Measurement, measure, onnx_runner
+from hardware_profiles.target import this_machine
+from search_spaces import Architecture, LayerSpec, SearchSpace
+from search_spaces.layer_module import layer_module
+from search_spaces.spread import spread_sample
+from search_spaces.supernet import assemble
+
+Progress = Callable[[int, int], None]  # visits done, visits in all
+
+
+def measure_space(
+    space: SearchSpace,
+    *,
+    num_calibration: int = 24,
+    num_held_out: int = 16,
+    max_specs: int = 500,
+    threads: int = 1,
+    passes: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Profile:
+    """Measure a space on this machine under ONNX Runtime's CPU provider, batch 1, fp32.
+
+    Weights are random: latency does not depend on them. Layers and subnets are visited in one
+    random
+    order, so that a slow moment of the machine disturbs both alike.
+
+    Args:
+        num_calibration, num_held_out: whole subnets to measure, spread over the MACs of the space.
+        max_specs: above this many distinct layer specs, that many are measured, spread over their
+            MACs.
+        progress: called with visits done and visits in all.
+    """
+    rng = np.random.default_rng(seed)
+    specs = spread_specs(space, max_specs)
+    architectures = [
+        space.decode(genome) for genome in spread_sample(space, num_calibration + num_held_out, rng)
+    ]
+    models = [spec_onnx(spec) for spec in specs]
+    models += [random_subnet_onnx(space, architecture) for architecture in architectures]
+    done, total = 0, len(models) * passes
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    runners = [onnx_runner(model, threads) for model in models]
+    measured = measure(runners, passes, seed=seed, progress=advance)
+    held_out = set(rng.choice(len(architectures), num_held_out, replace=False).tolist())
+    return Profile(
+        space=space.name,
+        target=this_machine(threads),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=seed,
+        passes=passes,
+        layers=tuple(map(_layer_latency, specs, measured[: len(specs)])),
+        subnets=tuple(
+            _subnet_latency(architecture, result, "held_out" if i in held_out else "calibration")
+            for i, (architecture, result) in enumerate(
+                zip(architectures, measured[len(specs) :], strict=True)
+            )
+        ),
+    )
+
+
+def spread_specs(space: SearchSpace, limit: int) -> list[LayerSpec]:
+    """Return the distinct layer specs; above `limit`, that many at even steps of (kind, MACs)."""
+    grid = space.layers
+    order = sorted(
+        range(len(grid.specs)), key=lambda i: (grid.specs[i].kind, grid.spec_costs[i + 1, 0])
+    )
+    if len(order) > limit:
+        order = [order[i] for i in np.linspace(0, len(order) - 1, limit).round().astype(int)]
+    return [grid.specs[i] for i in order]
+
+
+def spec_onnx(spec: LayerSpec) -> bytes:
+    """One layer alone as a serialised ONNX graph with random weights."""
+    return _serialized(layer_module(spec), spec.input_shapes[0])
+
+
+def random_subnet_onnx(space: SearchSpace, architecture: Architecture) -> bytes:
+    """One whole subnet as a serialised ONNX graph with random weights."""
+    layers = space.layers.layers(space.encode(architecture))
+    subnet = assemble((name, layer_module(spec)) for name, spec in layers)
+    return _serialized(subnet, layers[0][1].input_shapes[0])
+
+
+def _serialized(module: nn.Module, input_shape: tuple[int, ...]) -> bytes:
+    with torch.no_grad():
+        data: bytes = onnx_model(module.eval(), input_shape).SerializeToString()
+    return data
+
+
+def _layer_latency(spec: LayerSpec, result: Measurement) -> LayerLatency:
+    return LayerLatency(
+        layer_kind=spec.kind,
+        fields=spec.values,
+        latency_ms=result.latency_ms,
+        noise=result.noise,
+    )
+
+
+def _subnet_latency(
+    architecture: Architecture, result: Measurement, role: Literal["calibration", "held_out"]
+) -> SubnetLatency:
+    return SubnetLatency(
+        values=architecture.values, role=role, latency_ms=result.latency_ms, noise=result.noise
+    )

@@ -1,0 +1,216 @@
+"""Recipes: one frozen, typed model per stage; unknown keys are errors; defaults live here once."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hardware_profiles.artifact import describe
+from search_spaces import SPACES, InputError, unknown_name
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of every section of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class SpaceConfig(Section):
+    """Which search space; classes and channels follow from the data."""
+
+    name: str = "mobilenet-digits"
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SPACES:
+            raise unknown_name("space", name, SPACES)
+        return name
+
+
+class DataConfig(Section):
+    """Where the images come from and how they are split."""
+
+    source: str = (
+        "digits"  # digits, npz:PATH, parquet:PATH, folder:PATH, hub:NAME, python:module:function
+    )
+    validation_share: Fraction = 0.2
+    test_share: Fraction = 0.2  # used where the source brings no test split of its own
+
+
+class TrainingConfig(Section):
+    """Supernet training."""
+
+    strategy: str = "sandwich"
+    epochs: PositiveInt = 60
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Positive = 0.1
+    warm_up_epochs: NonNegative = 2
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 1e-4  # not on norms and biases
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Positive = 5.0
+    num_random: Count = 2  # random subnets a step, beside the largest and the smallest
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # augmentation: share of the image's side
+    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0  # degrees
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    flip: bool = False
+    evaluate_every: PositiveInt = 5  # epochs between looks at the smallest and the largest
+
+
+class AccuracyConfig(Section):
+    """Subnets whose validation accuracy teaches the accuracy predictor."""
+
+    num_subnets: Annotated[int, Field(ge=8)] = 80
+    held_out_share: Fraction = 0.25
+    calibration_images: PositiveInt = 512
+    predictor: str = "gaussian-process"
+
+
+class ProfileConfig(Section):
+    """Measurements on this machine."""
+
+    threads: PositiveInt = 1
+    passes: Annotated[int, Field(ge=2)] = 3
+    num_calibration: Annotated[int, Field(ge=5)] = 24
+    num_held_out: Annotated[int, Field(ge=3)] = 16
+    max_specs: PositiveInt = 500
+
+
+class SearchConfig(Section):
+    """Search under a latency budget."""
+
+    searcher: str = "nsga2"
+    budget: float | str = "50%"  # milliseconds, or a share of the reachable range
+    population: Annotated[int, Field(ge=4)] = 100
+    generations: PositiveInt = 40
+    coverage: Fraction = (
+        0.8  # search keeps the latency's upper bound of this coverage in the budget
+    )
+    finalists: PositiveInt = 6  # measured each round
+    rounds: PositiveInt = 3
+    max_macs: Positive | None = None
+    max_params: Positive | None = None
+    max_activation_bytes: Positive | None = None
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, budget: float | str) -> float | str:
+        check_budget(budget)
+        return budget
+
+
+class Recipe(Section):
+    """Everything a run is made from."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "digits"
+    seed: Count = 0
+    space: SpaceConfig = SpaceConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    accuracy: AccuracyConfig = AccuracyConfig()
+    profile: ProfileConfig = ProfileConfig()
+    search: SearchConfig = SearchConfig()
+
+
+def check_budget(budget: float | str) -> None:
+    """Check that a budget is positive milliseconds or a share like "50%".
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        share = isinstance(budget, str) and budget.endswith("%")
+        number = float(budget[:-1] if isinstance(budget, str) and share else budget)
+    except ValueError:
+        number, share = -1.0, False
+    if not (0 < number < float("inf")) or (share and number > 100):
+        raise InputError(
+            f"expected a latency budget above 0 ms (2.0) or a share of the reachable range "
+            f'("50%"), got {budget!r}'
+        )
+
+
+def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a TOML recipe (the embedded digits without one) and apply `section.key=value` overrides.
+
+    Raises:
+        InputError: not TOML, an unknown key (the nearest valid one is named), a bad value.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise InputError(f"no recipe {path}; the ready-made ones are in recipes/") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected a TOML recipe: {error}") from None
+        data.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(data, override)
+    return check_recipe(data)
+
+
+def check_recipe(data: Mapping[str, Any]) -> Recipe:
+    """Validate a recipe given as nested mappings.
+
+    Raises:
+        InputError: as `load_recipe`.
+    """
+    _check_keys(data, Recipe, "")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"recipe: {describe(error)}") from None
+
+
+def _check_keys(data: Mapping[str, Any], model: type[BaseModel], prefix: str) -> None:
+    for key, value in data.items():
+        if key not in model.model_fields:
+            raise unknown_name("recipe key", prefix + key, [prefix + k for k in model.model_fields])
+        section = model.model_fields[key].annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            if not isinstance(value, Mapping):
+                raise InputError(f"recipe: expected a section [{prefix}{key}], got {value!r}")
+            _check_keys(value, section, f"{prefix}{key}.")
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"expected --set section.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        value = text  # a bare word is a string
+    *sections, name = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise InputError(f"--set {override}: {section!r} is not a section")
+    data[name] = value
+
+
+def differing_keys(
+    first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """Name the dotted keys in which two dumped recipes differ."""
+    names: list[str] = []
+    for key in dict.fromkeys([*first, *second]):
+        a, b = first.get(key), second.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            names += differing_keys(a, b, f"{prefix}{key}.")
+        elif a != b:
+            names.append(prefix + key)
+    return names
+
+
+StageName = Literal["train", "profile", "accuracy", "predictors", "search", "report"]

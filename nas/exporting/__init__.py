@@ -1,0 +1,1 @@
+"""Model files that leave the engine: ONNX, parity gate, manifest, verification."""

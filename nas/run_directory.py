@@ -1,0 +1,207 @@
+"""One directory that holds everything a pipeline made."""
+
+import fcntl
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hardware_profiles.artifact import Artifact, tool_version
+from nas.append_log import AppendLog
+from nas.config import Recipe, differing_keys
+from nas.data import ImageData, load_data
+from nas.progress import say
+from search_spaces import InputError, SearchSpace, build_space
+
+
+class StageState(BaseModel):
+    """How a stage stands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Literal["running", "done"]
+    seconds: float
+
+
+class RunFile(Artifact):
+    """`run.json`: what made this run, and how far it is."""
+
+    kind: Literal["run"] = "run"
+    space: str
+    recipe: Mapping[str, Any]
+    seed: int
+    versions: Mapping[str, str]
+    host: str
+    git: str | None
+    stages: Mapping[str, StageState] = {}
+
+
+class Run:
+    """A run directory: its recipe, its paths, its loaded data. Open it with `open_run` or
+    `create_run`.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, file: RunFile) -> None:
+        self.path = path
+        self.recipe = recipe
+        self._file = file
+        self._lock: IO[str] | None = None
+        self.checkpoint_path = path / "supernet" / "checkpoint.safetensors"
+        self.metrics = AppendLog(path / "supernet" / "metrics.jsonl")
+        self.profile_path = path / "profile.json"
+        self.predictors_path = path / "predictors"
+        self.accuracy_samples = AppendLog(path / "accuracy_samples.jsonl")
+        self.search_path = path / "search"
+        self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
+        self.subnets_path = path / "subnets"
+        self.report_path = path / "report.html"
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data set, split."""
+        return load_data(self.recipe.data, self.recipe.seed)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, for the classes and channels of the data."""
+        return build_space(
+            self.recipe.space.name,
+            num_classes=self.data.num_classes,
+            input_channels=self.data.num_channels,
+        )
+
+    @property
+    def stages(self) -> Mapping[str, StageState]:
+        """State and seconds by stage."""
+        return self._file.stages
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Record how long a stage takes and print a line when it is done. One process at a time.
+
+        A stage that finds its work done already keeps the seconds of the time it did it.
+        """
+        if self._lock is not None:
+            raise AssertionError("stages do not nest")
+        earlier = self.stages.get(name)
+        start = time.perf_counter()
+        with self._locked():
+            self._record(name, "running", earlier.seconds if earlier else 0.0)
+            yield
+            seconds = time.perf_counter() - start
+            if earlier and earlier.state == "done":
+                seconds = max(seconds, earlier.seconds)
+            self._record(name, "done", seconds)
+        say(f"{name:<11} {time.perf_counter() - start:6.1f} s")
+
+    def _record(self, name: str, state: Literal["running", "done"], seconds: float) -> None:
+        stage = StageState(state=state, seconds=round(seconds, 3))
+        self._file = self._file.model_copy(update={"stages": {**self.stages, name: stage}})
+        self._file.save(self.path / "run.json")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(
+                    f"{self.path}: another process is working on this run; wait for it or stop it"
+                ) from None
+            self._lock = lock
+            try:
+                yield
+            finally:
+                self._lock = None
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a path is a run directory."""
+    return (path / "run.json").is_file()
+
+
+def open_run(path: Path | str | Run) -> Run:
+    """Open an existing run.
+
+    Raises:
+        InputError: no run there, or its files are damaged.
+    """
+    if isinstance(path, Run):
+        return path
+    path = Path(path)
+    if not is_run(path):
+        raise InputError(f"{path} is not a run (no run.json in it); make one with `nas run`")
+    file = RunFile.load(path / "run.json")
+    return Run(path, Recipe.model_validate(file.recipe), file)
+
+
+def create_run(path: Path, recipe: Recipe) -> Run:
+    """Make a run directory, or open the one that is there if it was made from the same recipe.
+
+    Raises:
+        InputError: the directory holds a run of another recipe (the differing keys are named), or
+            files that are no run.
+    """
+    dumped = json.loads(recipe.model_dump_json())
+    if is_run(path):
+        run = open_run(path)
+        names = differing_keys(json.loads(run.recipe.model_dump_json()), dumped)
+        if names:
+            raise InputError(
+                f"{path} holds a run of another recipe (it differs in {', '.join(names)}); "
+                "choose another --out or delete it"
+            )
+        return run
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is no run; choose another --out")
+    run = Run(
+        path,
+        recipe,
+        RunFile(
+            space=build_space(recipe.space.name).name,
+            recipe=dumped,
+            seed=recipe.seed,
+            versions=library_versions(),
+            host=platform.node() or "unknown",
+            git=_git_revision(),
+        ),
+    )
+    _ = run.data, run.space  # bad data is an error before anything is written
+    path.mkdir(parents=True, exist_ok=True)
+    run._file.save(path / "run.json")
+    return run
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    from importlib.metadata import version
+
+    libraries = ("torch", "numpy", "scikit-learn", "pymoo", "onnx", "onnxruntime")
+    return {
+        "supernet-engine": tool_version(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the source tree this runs from; None outside one."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

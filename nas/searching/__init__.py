@@ -1,0 +1,3 @@
+"""What the search chooses from and how: problems, searchers, and the choice among measured
+finalists.
+"""

@@ -1,0 +1,97 @@
+"""One safetensors file with all that a run needs to go on: weights, optimiser state, how far it
+is.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hardware_profiles.artifact import FORMAT, tool_version
+from search_spaces import InputError
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and JSON state into one file, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "format": FORMAT,
+        "kind": "checkpoint",
+        "tool_version": tool_version(),
+        "sha256": tensors_hash(tensors),
+        **state,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, metadata={"state": json.dumps(metadata)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, space: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint of a space.
+
+    Raises:
+        InputError: absent, truncated or edited, of another format or space.
+    """
+    state = read_state(path)
+    if state.get("space") != space:
+        raise InputError(
+            f"{path}: expected a checkpoint of {space}, got one of {state.get('space')}"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, struct.error) as error:
+        raise _damaged(path, error) from None
+    if tensors_hash(tensors) != state.get("sha256"):
+        raise _damaged(path, "its hash does not match its contents")
+    return tensors, state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the JSON state of a checkpoint without its tensors.
+
+    Raises:
+        InputError: absent, truncated, or of another format.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no checkpoint there; train first (`nas train`)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(state, dict) or state.get("kind") != "checkpoint":
+        raise _damaged(path, "it is no checkpoint")
+    if state.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format {state.get('format')} written by version {state.get('tool_version')}; "
+            f"this is {tool_version()}, which reads format {FORMAT}"
+        )
+    return state
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values."""
+    digest = sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: damaged checkpoint ({reason}); delete it to train anew")

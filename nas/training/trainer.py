@@ -1,0 +1,226 @@
+"""The training loop, resumable at every epoch with the same result as uninterrupted."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.append_log import AppendLog
+from nas.config import TrainingConfig
+from nas.data import ImageData
+from nas.training import STRATEGIES
+from nas.training.batches import Batch, Normalizer, augment
+from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.strategy import TrainingSubnet
+from search_spaces import InputError, unknown_name
+from search_spaces.supernet import Supernet, resize
+
+Evaluate = Callable[[Supernet], dict[str, float]]
+Report = Callable[[int, str], None]  # steps done, a few words
+
+
+class Trainer:
+    """Trains a supernet in place.
+
+    Everything random in an epoch (order, augmentation, architectures) is drawn from (seed, epoch),
+    so an epoch is the same whether the process ran before or has just started.
+
+    Args:
+        supernet: its weights are the start; channels are put last in memory.
+        data: training images.
+        config: as in the recipe.
+        seed: of everything random.
+        checkpoint_path: written after every epoch; found there, training goes on from it.
+        metrics: gets one record an epoch.
+        evaluate: called every `config.evaluate_every` epochs and after the last; its figures join
+            the record (accuracy of the smallest and the largest, say).
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: ImageData,
+        config: TrainingConfig,
+        seed: int,
+        checkpoint_path: Path,
+        metrics: AppendLog,
+        evaluate: Evaluate,
+    ) -> None:
+        if config.strategy not in STRATEGIES:
+            raise unknown_name("training strategy", config.strategy, STRATEGIES)
+        self.supernet = supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._data, self._config, self._seed = data, config, seed
+        self._checkpoint_path, self._metrics, self._evaluate = checkpoint_path, metrics, evaluate
+        self._strategy = STRATEGIES[config.strategy](supernet.space, config)
+        self._normalizer = Normalizer(data)
+        self._optimizer = torch.optim.SGD(
+            _parameter_groups(supernet, config.weight_decay),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+        )
+        batch_size = min(config.batch_size, len(data.train))
+        self._batch_size = batch_size
+        self.steps_per_epoch = len(data.train) // batch_size
+        self.next_epoch = 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self._config.epochs
+
+    def resume(self) -> None:
+        """Take up the checkpoint, if there is one.
+
+        Raises:
+            InputError: it is damaged or of another space or shape.
+        """
+        if not self._checkpoint_path.exists():
+            self._metrics.keep_first(0)
+            return
+        tensors, state = load_checkpoint(self._checkpoint_path, self.supernet.space.name)
+        load_weights(self.supernet, tensors, self._checkpoint_path)
+        for name, parameter in self.supernet.named_parameters():
+            if f"momentum.{name}" in tensors:
+                buffer = tensors[f"momentum.{name}"].to(memory_format=_layout(parameter))
+                self._optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.next_epoch = int(state["epoch"])
+        self._metrics.keep_first(self.next_epoch)
+
+    def train(self, report: Report = lambda done, note: None) -> None:
+        """Train from where it stands to the last epoch."""
+        note = ""
+        for epoch in range(self.next_epoch, self._config.epochs):
+            start = time.perf_counter()
+            loss = self._train_epoch(epoch, lambda done: report(done, note))  # noqa: B023
+            seconds = time.perf_counter() - start
+            record: dict[str, Any] = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "learning_rate": self._optimizer.param_groups[0]["lr"],
+                "images_per_second": self.steps_per_epoch * self._batch_size / seconds,
+                "seconds": seconds,
+            }
+            last = epoch + 1 == self._config.epochs
+            if last or (epoch + 1) % self._config.evaluate_every == 0:
+                record |= self._evaluate(self.supernet)
+            self._metrics.append(record)
+            self.next_epoch = epoch + 1
+            self._save()
+            note = _note(record, note)
+
+    def _train_epoch(self, epoch: int, report: Callable[[int], None]) -> float:
+        rng = np.random.default_rng([self._seed, epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        order = rng.permutation(len(self._data.train))
+        self.supernet.train()
+        total = torch.zeros(())
+        for step in range(self.steps_per_epoch):
+            progress = epoch + step / self.steps_per_epoch
+            for group in self._optimizer.param_groups:
+                group["lr"] = learning_rate(self._config, progress)
+            index = order[step * self._batch_size : (step + 1) * self._batch_size]
+            images, labels = self._normalizer(self._data.train, index)
+            images = augment(images, self._config, generator)
+            total += self._step(self._strategy.step(epoch, rng), (images, labels))
+            report(epoch * self.steps_per_epoch + step + 1)
+        loss = float(total) / self.steps_per_epoch
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the training loss became {loss} in epoch {epoch + 1}; "
+                "lower training.learning_rate or training.clip_norm"
+            )
+        return loss
+
+    def _step(self, subnets: list[TrainingSubnet], batch: Batch) -> Tensor:
+        """Add up the gradients of all subnets, clip, step; return the loss of the first."""
+        images, labels = batch
+        self._optimizer.zero_grad(set_to_none=True)
+        teacher: Tensor | None = None
+        first = torch.zeros(())
+        for subnet in subnets:
+            shape = self.supernet.input_shapes(subnet.architecture)[0]
+            logits = self.supernet(resize(images, shape), subnet.architecture)
+            if subnet.learns_from == "labels" or teacher is None:
+                loss = F.cross_entropy(logits, labels, label_smoothing=self._config.label_smoothing)
+            else:
+                loss = distillation_loss(logits, teacher)
+            (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
+            if teacher is None:
+                teacher, first = logits.detach(), loss.detach()
+        nn.utils.clip_grad_norm_(self.supernet.parameters(), self._config.clip_norm)
+        self._optimizer.step()
+        return first
+
+    def _save(self) -> None:
+        tensors = {f"weights.{n}": p for n, p in self.supernet.named_parameters()}
+        for name, parameter in self.supernet.named_parameters():
+            buffer = self._optimizer.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum.{name}"] = buffer
+        state = {
+            "space": self.supernet.space.name,
+            "epoch": self.next_epoch,
+            "epochs": self._config.epochs,
+            "seed": self._seed,
+        }
+        save_checkpoint(self._checkpoint_path, tensors, state)
+
+
+def load_weights(supernet: Supernet, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy the weights of a checkpoint into a supernet.
+
+    Raises:
+        InputError: a weight is missing or of another shape (another number of classes, say).
+    """
+    with torch.no_grad():
+        for name, parameter in supernet.named_parameters():
+            found = tensors.get(f"weights.{name}")
+            if found is None or found.shape != parameter.shape:
+                got = "nothing" if found is None else tuple(found.shape)
+                raise InputError(f"{source}: expected {name} {tuple(parameter.shape)}, got {got}")
+            parameter.copy_(found)
+
+
+def learning_rate(config: TrainingConfig, progress: float) -> float:
+    """Linear warm-up, then half a cosine to 0 (arXiv:1608.03983); `progress` in epochs."""
+    warm_up = config.warm_up_epochs
+    if progress < warm_up:
+        return config.learning_rate * (progress + 0.1) / (warm_up + 0.1)
+    share = (progress - warm_up) / max(config.epochs - warm_up, 1e-9)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy of b x classes logits to the teacher's probabilities (arXiv:1503.02531)."""
+    return F.cross_entropy(logits, teacher.softmax(dim=1))
+
+
+def _parameter_groups(supernet: Supernet, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on weights of two dimensions and more; none on norms and biases."""
+    parameters = list(supernet.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _layout(parameter: Tensor) -> torch.memory_format:
+    return torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
+
+
+def _note(record: dict[str, Any], earlier: str) -> str:
+    words = f"loss {record['loss']:.3f}  {record['images_per_second']:.0f} images/s"
+    if "smallest_accuracy" in record:
+        return (
+            f"{words}  smallest {record['smallest_accuracy']:.1%}  "
+            f"largest {record['largest_accuracy']:.1%}"
+        )
+    _, found, accuracies = earlier.partition("  smallest")
+    return words + found + accuracies

@@ -1,0 +1,83 @@
+"""Latency of whole subnets from a layer table, corrected by a few measured subnets."""
+
+import numpy as np
+
+from predictors.predictor import Prediction, Vector
+from search_spaces import InputError, Population, SearchSpace
+
+RIDGE = 1e-4  # on standardised columns: only breaks ties between columns that say the same
+
+
+class CalibratedTable:
+    """latency = a * table sum + b * number of layers + c * MACs + d, fitted on whole subnets.
+
+    The sum over layers alone counts the runtime's fixed cost once per layer and misses what fusion
+    saves; the correction has four parameters, so a dozen subnets fit it. Least squares on relative
+    errors.
+
+    Args:
+        space: what populations are of.
+        layer_latency_ms: 1 + specs, as in `LayerTable.latency_ms`.
+    """
+
+    def __init__(self, space: SearchSpace, layer_latency_ms: Vector) -> None:
+        self._space = space
+        self._layer_latency_ms = layer_latency_ms
+        self._layer_count = np.array([0.0] + [1.0] * (len(layer_latency_ms) - 1))
+        self._coefficients = np.zeros(4)
+        self._relative_std = 0.0
+        self._residuals = np.zeros(0)
+        self._calibrated = False
+
+    def fit(self, population: Population, targets: Vector) -> None:
+        """Fit the correction to n measured latencies (ms); fewer than 5 leave the plain sum.
+
+        The spread and the residuals come from leaving one subnet out at a time.
+        """
+        if len(population) != len(targets) or (np.asarray(targets) <= 0).any():
+            raise InputError("expected one positive latency for every architecture")
+        targets = np.asarray(targets, dtype=np.float64)
+        columns = self._columns(population)
+        self._calibrated = len(targets) >= 5
+        if not self._calibrated:
+            self._coefficients = np.array([1.0, 0.0, 0.0, 0.0])
+            self._relative_std = 0.1
+            return
+        self._coefficients = _relative_least_squares(columns, targets)
+        left_out = np.empty(len(targets))
+        for i in range(len(targets)):
+            keep = np.arange(len(targets)) != i
+            left_out[i] = columns[i] @ _relative_least_squares(columns[keep], targets[keep])
+        relative = (targets - left_out) / np.abs(left_out)
+        self._relative_std = max(float(np.sqrt(np.mean(relative**2))), 1e-6)
+        self._residuals = relative / self._relative_std
+
+    def predict(self, population: Population) -> Prediction:
+        """Guess latencies in ms: mean and spread, each n."""
+        mean = np.maximum(self._columns(population) @ self._coefficients, 1e-9)
+        return Prediction(mean, mean * self._relative_std, self._residuals)
+
+    def _columns(self, population: Population) -> Vector:
+        """Table sum, number of layers, MACs in millions, one: n x 4."""
+        grid = self._space.layers
+        return np.stack(
+            [
+                grid.sum(population, self._layer_latency_ms),
+                grid.sum(population, self._layer_count),
+                grid.sum(population, grid.spec_costs[:, 0]) / 1e6,
+                np.ones(len(population)),
+            ],
+            axis=1,
+        )
+
+
+def _relative_least_squares(columns: Vector, targets: Vector) -> Vector:
+    """Minimise the squares of (columns @ x - targets) / targets, slightly regularised."""
+    scale = np.abs(columns).max(axis=0)
+    scale[scale == 0] = 1.0
+    weighted = columns / scale / targets[:, None]
+    penalty = np.sqrt(RIDGE) * np.eye(weighted.shape[1]) * np.abs(weighted).mean()
+    stacked = np.vstack([weighted, penalty])
+    wanted = np.concatenate([np.ones(len(targets)), np.zeros(weighted.shape[1])])
+    solution: Vector = np.linalg.lstsq(stacked, wanted, rcond=None)[0] / scale
+    return solution
