@@ -26,13 +26,13 @@ def tool_version() -> str:
         return "unknown"
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: temporary name, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -71,7 +71,11 @@ class Artifact(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the file atomically."""
-        write_atomic(path, self.model_dump_json(indent=1) + "\n")
+        write_atomic(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the contents of the file."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -36,6 +36,10 @@ class Measurement:
         typical = statistics.median(self.pass_latencies_ms)
         self.noise = (typical - self.latency_ms) / self.latency_ms
 
+    def keeps(self, budget_ms: float) -> bool:
+        """Tell whether the typical pass, not just the best one, is within a budget."""
+        return self.latency_ms * (1 + self.noise) <= budget_ms
+
 
 def measure(
     runners: Sequence[Callable[[], Any]],

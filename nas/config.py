@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -100,6 +100,17 @@ class SearchConfig(Section):
     max_macs: Positive | None = None
     max_params: Positive | None = None
     max_activation_bytes: Positive | None = None
+
+    def replaced(self, changes: Mapping[str, Any]) -> "SearchConfig":
+        """Return a checked copy with some settings changed.
+
+        Raises:
+            InputError: a bad value.
+        """
+        try:
+            return SearchConfig.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise InputError(f"search: {describe(error)}") from None
 
     @field_validator("budget")
     @classmethod
@@ -211,6 +222,3 @@ def differing_keys(
         elif a != b:
             names.append(prefix + key)
     return names
-
-
-StageName = Literal["train", "profile", "accuracy", "predictors", "search", "report"]

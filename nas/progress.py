@@ -13,8 +13,8 @@ console = Console(stderr=True, highlight=False)
 class Advance(Protocol):
     """Moves a bar."""
 
-    def __call__(self, done: int, note: str = "") -> None:
-        """Say how many steps are done so far, and a few words."""
+    def __call__(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Say how many steps are done so far, a few words, and the total where it is news."""
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def progress_bar(description: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total, note="")
 
-        def advance(done: int, note: str = "") -> None:
-            bar.update(task, completed=done, note=note)
+        def advance(done: int, note: str = "", total: int | None = None) -> None:
+            bar.update(task, completed=done, note=note, total=total)
 
         yield advance
 

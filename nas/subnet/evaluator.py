@@ -61,11 +61,15 @@ class SubnetEvaluator:
         calibrate(subnet, torch.split(images[: batches * size], size))
         return subnet
 
+    def input_shape(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return c x h x w of the architecture's input."""
+        return self._supernet.input_shapes(architecture)[0]
+
     def images(self, split: str, architecture: Architecture) -> Tensor:
         """Return all images of a split, normalised, at the architecture's resolution: n x c x h
         x w.
         """
-        shape = self._supernet.input_shapes(architecture)[0]
+        shape = self.input_shape(architecture)
         if (split, shape) not in self._resized:
             images, _ = self._normalizer(self._splits[split])
             self._resized[split, shape] = resize(images, shape).contiguous(
@@ -76,6 +80,10 @@ class SubnetEvaluator:
     def labels(self, split: str) -> Tensor:
         """Return all labels of a split: n."""
         return torch.from_numpy(self._splits[split].labels)
+
+    def validation_accuracy(self, architecture: Architecture) -> float:
+        """Extract, calibrate and validate one architecture; a fraction."""
+        return self.score(self.subnet(architecture), architecture, "validation").accuracy
 
     def score(self, subnet: nn.Module, architecture: Architecture, split: str) -> Score:
         """Evaluate a calibrated subnet on "validation" or "test"."""

@@ -1,1 +1,1 @@
-""""""
+"""Predictors of a subnet's latency on one target."""

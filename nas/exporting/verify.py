@@ -1,0 +1,120 @@
+"""Check an exported folder: hashes, graph, parity, latency against its budget. Needs no torch."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from hardware_profiles.artifact import file_hash
+from hardware_profiles.profile_device import Measurement, measure, onnx_runner
+from hardware_profiles.target import Target, this_machine
+from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, REFERENCE_NAME, Manifest
+from nas.exporting.parity import compare, run_onnx
+from search_spaces import InputError
+
+PASSES = 5  # of a measurement that is held against a budget
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All checks of a folder."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"ok", "checks": [{"name", "ok", "detail"}]}`."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def verify_folder(folder: Path) -> Verification:
+    """Re-check an exported folder on this machine.
+
+    The graph, parity and latency are looked at only where all hashes match.
+
+    Raises:
+        InputError: no readable manifest there.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        raise InputError(f"{folder} is no exported folder (no {MANIFEST_NAME} in it)")
+    manifest = Manifest.load(folder / MANIFEST_NAME)
+    checks = [_check_hash(folder, name, digest) for name, digest in manifest.files.items()]
+    missing = {MODEL_NAME, REFERENCE_NAME} - set(manifest.files)
+    if missing:
+        checks.append(Check("manifest", False, f"lists no {', '.join(sorted(missing))}"))
+    if all(check.ok for check in checks):
+        checks += [
+            _check_graph(folder),
+            _check_parity(folder),
+            _check_latency(folder, manifest),
+        ]
+    return Verification(tuple(checks))
+
+
+def measure_files(models: list[bytes], threads: int) -> list[Measurement]:
+    """Time ONNX models side by side on this machine, batch 1."""
+    return measure([onnx_runner(model, threads) for model in models], PASSES)
+
+
+def _check_hash(folder: Path, name: str, digest: str) -> Check:
+    path = folder / name
+    if Path(name).name != name:
+        return Check(f"hash of {name}", False, "the name points outside the folder")
+    if not path.is_file():
+        return Check(f"hash of {name}", False, "the file is missing")
+    found = file_hash(path)
+    detail = "matches" if found == digest else f"expected {digest[:12]}..., got {found[:12]}..."
+    return Check(f"hash of {name}", found == digest, detail)
+
+
+def _check_graph(folder: Path) -> Check:
+    try:
+        onnx.checker.check_model(str(folder / MODEL_NAME), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return Check("graph", False, str(error).splitlines()[0])
+    return Check("graph", True, "onnx.checker finds no fault")
+
+
+def _check_parity(folder: Path) -> Check:
+    with np.load(folder / REFERENCE_NAME, allow_pickle=False) as reference:
+        inputs, logits = reference["inputs"], reference["logits"]
+    model = (folder / MODEL_NAME).read_bytes()
+    parities = [compare(run_onnx(model, inputs, size), logits) for size in (1, len(inputs))]
+    worst = max(parities, key=lambda parity: parity.max_abs_difference)
+    detail = f"max difference {worst.max_abs_difference:.2g} over {worst.n} reference inputs"
+    return Check("parity", all(parity.ok for parity in parities), detail)
+
+
+def _check_latency(folder: Path, manifest: Manifest) -> Check:
+    stated = manifest.measured[0]
+    here = this_machine(stated.target.threads)
+    if not comparable(here, stated.target):
+        detail = f"not compared: measured on {stated.target}; this is {here}"
+        return Check("latency", True, detail)
+    model = (folder / MODEL_NAME).read_bytes()
+    result = measure_files([model], stated.target.threads)[0]
+    words = f"{result.latency_ms:.4f} ms here, {stated.latency_ms:.4f} ms stated"
+    if manifest.budget_ms is None:
+        return Check("latency", True, f"{words}, no budget")
+    kept = result.latency_ms <= manifest.budget_ms
+    return Check("latency", kept, f"{words}, budget {manifest.budget_ms:.4f} ms")
+
+
+def comparable(first: Target, second: Target) -> bool:
+    """Tell whether latencies of two targets may be compared: same device, runtime and settings."""
+    return first.id == second.id

@@ -1,0 +1,153 @@
+"""Both predictors of a run, fitted on what was measured, with their stated error."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from sklearn.model_selection import KFold
+
+from hardware_profiles.artifact import Artifact
+from hardware_profiles.profile import Profile
+from nas.subnet.sample import AccuracySamples
+from predictors.accuracy import ACCURACY_PREDICTORS
+from predictors.latency.calibrated_table import CalibratedTable
+from predictors.latency.layer_table import layer_table
+from predictors.predictor import (
+    ErrorReport,
+    Predictor,
+    Vector,
+    baseline_reports,
+    error_report,
+)
+from search_spaces import Population, SearchSpace, unknown_name
+
+Quantity = Literal["error", "cross_entropy"]
+FOLDS = 5
+
+
+class PredictorFile(Artifact):
+    """`predictors/*.json`: what a predictor was made from and how wrong it is. It is refitted on
+    load.
+    """
+
+    kind: Literal["predictor"] = "predictor"
+    predicts: str
+    predictor: str
+    seed: int
+    samples: int
+    made_from: Mapping[str, str]
+    error: ErrorReport
+    notes: Mapping[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FittedAccuracy:
+    """Predicts what is lower for better subnets: the error (1 - accuracy), or the cross-entropy."""
+
+    predictor: Predictor
+    quantity: Quantity
+    report: ErrorReport
+    held_out_prediction: Vector  # n, each by a predictor that had not seen the subnet
+    measured: Vector  # n
+    repeatability: dict[str, float]  # Kendall between halves of the validation set
+
+
+@dataclass(frozen=True)
+class FittedLatency:
+    """Predicts milliseconds on the profile's target."""
+
+    predictor: CalibratedTable
+    report: ErrorReport
+    held_out_prediction: Vector  # n held-out subnets
+    measured: Vector
+    layer_fill: ErrorReport | None  # where not every layer was measured
+    num_fitted: int  # subnets it was calibrated on
+
+
+def fit_accuracy(
+    space: SearchSpace, samples: AccuracySamples, name: str, seed: int
+) -> FittedAccuracy:
+    """Fit the accuracy predictor on all samples; its error comes from 5-fold cross-validation.
+
+    It learns whichever of error and cross-entropy repeats better between the halves of the
+    validation set; that repeatability is reported as its ceiling.
+    """
+    if name not in ACCURACY_PREDICTORS:
+        raise unknown_name("accuracy predictor", name, ACCURACY_PREDICTORS)
+    repeatability = samples.repeatability()
+    quantity: Quantity = (
+        "cross_entropy" if repeatability["cross_entropy"] > repeatability["accuracy"] else "error"
+    )
+    measured = samples.cross_entropy if quantity == "cross_entropy" else 1 - samples.accuracy
+    build = ACCURACY_PREDICTORS[name]
+    costs = space.layers.costs(samples.population)
+    known = {"macs": costs.macs, "num_params": costs.num_params}
+    predicted = np.empty(len(measured))
+    guesses = {key: np.empty(len(measured)) for key in ("constant", *known)}
+    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(measured):
+        predictor = build(space, seed)
+        predictor.fit(samples.population[train], measured[train])
+        predicted[test] = predictor.predict(samples.population[test]).mean
+        guesses["constant"][test] = np.median(measured[train])
+        for key, cost in known.items():
+            line = np.polyfit(np.log(cost[train]), measured[train], 1)
+            guesses[key][test] = np.polyval(line, np.log(cost[test]))
+    final = build(space, seed)
+    final.fit(samples.population, measured)
+    report = error_report(
+        predicted,
+        measured,
+        ceiling=repeatability["cross_entropy" if quantity == "cross_entropy" else "accuracy"],
+        baselines={key: error_report(guess, measured) for key, guess in guesses.items()},
+    )
+    return FittedAccuracy(final, quantity, report, predicted, measured, repeatability)
+
+
+def fit_latency(
+    space: SearchSpace, profile: Profile, extra: tuple[Population, Vector] | None = None
+) -> FittedLatency:
+    """Fit the latency predictor on the profile's calibration subnets (and `extra` measured ones).
+
+    The error is stated on the held-out subnets, which it never fits.
+    """
+    table = layer_table(space, profile)
+    predictor = CalibratedTable(space, table.latency_ms)
+    population, latencies = profile.population(space, "calibration")
+    targets = np.array(latencies)
+    if extra is not None:
+        population = np.concatenate([population, extra[0]])
+        targets = np.concatenate([targets, extra[1]])
+    predictor.fit(population, targets)
+    held_out, held_out_latencies = profile.population(space, "held_out")
+    measured = np.array(held_out_latencies)
+    predicted = predictor.predict(held_out).mean
+    fitted_costs, costs = space.layers.costs(population), space.layers.costs(held_out)
+    baselines = baseline_reports(
+        {"macs": fitted_costs.macs, "num_params": fitted_costs.num_params},
+        targets,
+        {"macs": costs.macs, "num_params": costs.num_params},
+        measured,
+    )
+    plain_sum = space.layers.sum(held_out, table.latency_ms)
+    baselines["layer sum"] = error_report(plain_sum, measured)
+    report = error_report(predicted, measured, noise_floor=profile.noise, baselines=baselines)
+    return FittedLatency(predictor, report, predicted, measured, table.fill_error, len(targets))
+
+
+def describe_error(name: str, report: ErrorReport) -> list[str]:
+    """Say how wrong a predictor is on unseen subnets, and below it the trivial baselines."""
+    lines = [f"{name} on {report.n} unseen subnets: {_figures(report)}"]
+    if report.noise_floor is not None:
+        lines[0] += f"; noise of the measurement {report.noise_floor:.1%}"
+    if report.ceiling is not None:
+        lines[0] += f"; ceiling (repeatability) {report.ceiling:.3f}"
+    lines += [f"  baseline {key}: {_figures(other)}" for key, other in report.baselines.items()]
+    return lines
+
+
+def _figures(report: ErrorReport) -> str:
+    tau = "   n/a" if report.kendall is None else f"{report.kendall:6.3f}"
+    rho = "   n/a" if report.spearman is None else f"{report.spearman:6.3f}"
+    return f"Kendall {tau}, Spearman {rho}, MAPE {report.mape:6.1%}, RMSE {report.rmse:.3g}"

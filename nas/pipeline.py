@@ -1,0 +1,231 @@
+"""The stages in order, one function each: train, profile, sample, fit, search, export, report.
+
+Each stage reads the files of those before it from the run directory and writes its own, so each can
+be called alone, again, or after an interruption; finished work is found and not done again.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hardware_profiles.measure_space import measure_space
+from hardware_profiles.profile import Profile
+from nas.artifacts import (
+    fitted_accuracy,
+    fitted_latency,
+    load_profile,
+    load_supernet,
+    new_supernet,
+    save_predictors,
+    subnet_evaluator,
+    supernet_hash,
+)
+from nas.config import Recipe, load_recipe
+from nas.exporting.export import export_architecture
+from nas.exporting.verify import Verification, verify_folder
+from nas.fitted_predictors import FittedAccuracy, FittedLatency, describe_error
+from nas.progress import progress_bar, say
+from nas.reporting.report import write_report
+from nas.results import ExportResult, RunResult, SearchResult
+from nas.run_directory import Run, create_run, open_run
+from nas.searching.budget_search import search_budget
+from nas.searching.known_architectures import find_architecture
+from nas.subnet.sample import AccuracySamples, sample_accuracy
+from nas.training.trainer import Trainer
+from search_spaces import InputError
+from search_spaces.supernet import Supernet
+
+RunLike = Run | Path | str
+
+
+def run(
+    recipe: Recipe | Path | str | None = None,
+    out: Path | str | None = None,
+    overrides: Iterable[str] = (),
+) -> RunResult:
+    """Do the whole job: from a recipe to a model file that was measured to keep the budget.
+
+    Args:
+        recipe: a `Recipe` or a TOML file; None is the embedded digits.
+        out: run directory, `runs/NAME` by default. The same directory with the same recipe goes on.
+        overrides: `section.key=value`, applied to the recipe file.
+
+    Raises:
+        InputError: a bad recipe or bad data, a directory that holds another run, or a budget that
+            nothing reaches (InfeasibleError).
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
+    this = create_run(Path(out) if out is not None else Path("runs") / recipe.name, recipe)
+    train(this)
+    profile(this)
+    measure_accuracy(this)
+    fit_predictors(this)
+    found = search(this)
+    report_path = report(this)
+    return RunResult(
+        run=str(this.path),
+        budget_ms=found.budget_ms,
+        winner=found.winner,
+        closest_miss=found.closest_miss,
+        front_path=str(this.search_path / "front.json"),
+        report_path=str(report_path),
+        seconds={name: stage.seconds for name, stage in this.stages.items()},
+    )
+
+
+def train(where: RunLike) -> Path:
+    """Train the supernet, or go on where it stopped; return the checkpoint's path."""
+    this = open_run(where)
+    with this.stage("train"):
+        supernet = new_supernet(this)
+        evaluator = subnet_evaluator(this, supernet)
+        ends = {
+            "smallest_accuracy": this.space.decode(this.space.smallest()[0]),
+            "largest_accuracy": this.space.decode(this.space.largest()[0]),
+        }
+
+        def evaluate(_: Supernet) -> dict[str, float]:
+            return {name: evaluator.validation_accuracy(a) for name, a in ends.items()}
+
+        trainer = Trainer(
+            supernet,
+            this.data,
+            this.recipe.training,
+            this.recipe.seed,
+            this.checkpoint_path,
+            this.metrics,
+            evaluate,
+        )
+        trainer.resume()
+        with progress_bar("train", trainer.num_steps) as advance:
+            trainer.train(advance)
+    last = this.metrics.read()[-1]
+    say(
+        f"            validation accuracy: smallest {last['smallest_accuracy']:.2%}, "
+        f"largest {last['largest_accuracy']:.2%}"
+    )
+    return this.checkpoint_path
+
+
+def profile(where: RunLike, anew: bool = False) -> Profile:
+    """Measure the space's layers and some whole subnets on this machine.
+
+    A profile that is there already is used as it is, unless `anew`.
+
+    Raises:
+        InputError: the profile that is there is damaged or of another machine.
+    """
+    this = open_run(where)
+    config = this.recipe.profile
+    with this.stage("profile"):
+        if this.profile_path.exists() and not anew:
+            measured = load_profile(this)
+        else:
+            with progress_bar("profile", 1) as advance:
+                measured = measure_space(
+                    this.space,
+                    num_calibration=config.num_calibration,
+                    num_held_out=config.num_held_out,
+                    max_specs=config.max_specs,
+                    threads=config.threads,
+                    passes=config.passes,
+                    seed=this.recipe.seed,
+                    progress=lambda done, total: advance(done, total=total),
+                )
+            measured.save(this.profile_path)
+    say(
+        f"            {len(measured.layers)} layers, {len(measured.subnets)} subnets on "
+        f"{measured.target}; noise {measured.noise:.1%}"
+    )
+    return measured
+
+
+def measure_accuracy(where: RunLike) -> AccuracySamples:
+    """Extract, calibrate and validate subnets spread over the space: the predictor's samples."""
+    this = open_run(where)
+    config = this.recipe.accuracy
+    with this.stage("accuracy"):
+        evaluator = subnet_evaluator(this, load_supernet(this))
+        with progress_bar("accuracy", config.num_subnets) as advance:
+            return sample_accuracy(
+                evaluator,
+                this.space,
+                this.accuracy_samples,
+                supernet_hash(this),
+                config.num_subnets,
+                this.recipe.seed,
+                advance,
+            )
+
+
+def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
+    """Fit both predictors, state their errors beside baselines, and write `predictors/*.json`."""
+    this = open_run(where)
+    with this.stage("predictors"):
+        accuracy, latency = fitted_accuracy(this), fitted_latency(this)
+        save_predictors(this, accuracy, latency)
+    lines = describe_error(accuracy.quantity, accuracy.report)
+    for line in lines + describe_error("latency", latency.report):
+        say(f"            {line}")
+    return accuracy, latency
+
+
+def search(
+    where: RunLike,
+    latency_ms: float | str | None = None,
+    *,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_activation_bytes: float | None = None,
+    searcher: str | None = None,
+) -> SearchResult:
+    """Search under a budget, measure the finalists, export the winner.
+
+    Args:
+        latency_ms: milliseconds, or a share of the reachable range ("50%"); the recipe's without.
+        max_macs, max_params, max_activation_bytes: further limits; the recipe's without.
+
+    Raises:
+        InfeasibleError: nothing reaches the limits; the least reachable value is named.
+    """
+    this = open_run(where)
+    given = {
+        "budget": latency_ms,
+        "max_macs": max_macs,
+        "max_params": max_params,
+        "max_activation_bytes": max_activation_bytes,
+        "searcher": searcher,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    config = this.recipe.search.replaced(changes)
+    with this.stage("search"):
+        return search_budget(this, config)
+
+
+def export(where: RunLike, architecture: str) -> ExportResult:
+    """Export one subnet of a run as a verified folder.
+
+    Args:
+        architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
+            file or the family's text form.
+
+    Raises:
+        InputError: no such architecture; the nearest known ids are named.
+    """
+    this = open_run(where)
+    with this.stage("export"):
+        return export_architecture(this, find_architecture(this, architecture))
+
+
+def verify(folder: Path | str) -> Verification:
+    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget."""
+    return verify_folder(Path(folder))
+
+
+def report(where: RunLike) -> Path:
+    """Write `report.html`: the front, the predictors' errors, the training curves, the settings."""
+    this = open_run(where)
+    if not this.checkpoint_path.exists():
+        raise InputError(f"{this.path}: nothing to report yet; train first")
+    with this.stage("report"):
+        return write_report(this)

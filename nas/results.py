@@ -1,0 +1,96 @@
+"""What the stages return, and the files of it: one schema each."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hardware_profiles.artifact import Artifact
+
+
+class Winner(BaseModel):
+    """A subnet that was exported, proven equal and measured. Accuracies are fractions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture_id: str
+    model_path: str
+    validation_accuracy: float
+    test_accuracy: float
+    predicted_latency_ms: float
+    measured_latency_ms: float
+    kept: bool
+
+
+class FrontMember(BaseModel):
+    """One architecture of a front; `measured` is empty where it was not measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture_id: str
+    values: Mapping[str, int | float | str | bool]
+    costs: Mapping[str, int]
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+
+
+class ClosestMiss(BaseModel):
+    """The fastest measured subnet of a search that found none within the budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture_id: str
+    measured_latency_ms: float
+    noise: float
+    validation_accuracy: float
+
+
+class SearchResult(Artifact):
+    """`search/budgets/*.json`: what one search under one budget gave."""
+
+    kind: Literal["search-result"] = "search-result"
+    space: str
+    budget_ms: float
+    limits: Mapping[str, float]  # the others that were set
+    reachable_ms: tuple[float, float]  # least and greatest predicted upper bound
+    coverage: float
+    predicted_quantity: Literal["error", "cross_entropy"]
+    winner: Winner | None
+    closest_miss: ClosestMiss | None
+    front: tuple[FrontMember, ...]
+    evaluations: int  # distinct architectures that were predicted
+    measurements: int  # subnets measured so far in the run, on this target
+    rounds: int
+    hypervolume: float
+    hypervolume_reference: tuple[float, float]  # predicted quantity, ms
+    made_from: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `nas search --json` prints."""
+        names = {"budget_ms", "winner", "closest_miss", "front", "evaluations", "hypervolume"}
+        return self.model_dump(mode="json", include=names)
+
+
+class RunResult(BaseModel):
+    """What `nas run` gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    budget_ms: float
+    winner: Winner | None
+    closest_miss: ClosestMiss | None
+    front_path: str
+    report_path: str
+    seconds: Mapping[str, float]
+
+
+class ExportResult(BaseModel):
+    """What `nas export` gives for one subnet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: str
+    files: Mapping[str, str]  # SHA-256 by name
+    parity: Mapping[str, Mapping[str, float]]
+    measured_latency_ms: float

@@ -1,0 +1,164 @@
+"""Choose a winner among measured finalists; where none keeps the budget, learn and search on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardware_profiles.profile_device import Measurement
+from nas.config import SearchConfig
+from nas.exporting.export import Exported, to_onnx
+from nas.exporting.verify import measure_files
+from nas.searching.evaluations import Evaluations, MeasuredSubnet
+from nas.searching.problem import SearchProblem
+from nas.searching.search import SearchOutcome, search
+from nas.subnet.evaluator import SubnetEvaluator
+from predictors.predictor import Vector
+from search_spaces import Architecture, InfeasibleError, Population, SearchSpace
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner, exported in memory and measured twice; or None and what came closest."""
+
+    outcome: SearchOutcome  # of the last round
+    problem: SearchProblem
+    rounds: int
+    winner: MeasuredSubnet | None
+    exported: Exported | None
+    measurement: Measurement | None
+    closest_miss: MeasuredSubnet | None
+
+
+class Chooser:
+    """Measures finalists and picks the most accurate one whose measured latency keeps the budget.
+
+    Args:
+        space, evaluator: where subnets come from.
+        evaluations: what was measured already; known subnets are not measured again.
+        config: rounds, finalists a round.
+        threads: of the target.
+        make_problem: builds the search problem on a latency predictor that has also learnt from the
+            given measured subnets (n x d and n ms).
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        evaluator: SubnetEvaluator,
+        evaluations: Evaluations,
+        config: SearchConfig,
+        threads: int,
+        make_problem: Callable[[tuple[Population, Vector] | None], SearchProblem],
+        say: Say,
+    ) -> None:
+        self._space, self._evaluator, self._evaluations = space, evaluator, evaluations
+        self._config, self._threads, self._say = config, threads, say
+        self._make_problem = make_problem
+
+    def choose(
+        self, budget_ms: float, seed: int, report: Callable[[int], None] = lambda generation: None
+    ) -> Choice:
+        """Search, measure, choose; at most `config.rounds` times.
+
+        Raises:
+            InfeasibleError: the predictors know from the start that nothing keeps the limits.
+        """
+        problem = self._make_problem(None)
+        outcome = search(problem, self._config, np.random.default_rng([seed, 0]), report)
+        for number in range(1, self._config.rounds + 1):
+            self._measure(self._finalists(outcome))
+            winner, exported, measurement = self._confirm(budget_ms, problem)
+            if winner is not None:
+                return Choice(outcome, problem, number, winner, exported, measurement, None)
+            miss = self._closest(problem)
+            if number == self._config.rounds:
+                break
+            self._say(
+                f"round {number}: no measured finalist keeps {budget_ms:.4g} ms; the closest takes "
+                f"{miss.latency_ms:.4g} ms; refitting the latency predictor and searching on"
+            )
+            problem = self._make_problem(self._measured())
+            rng = np.random.default_rng([seed, number])
+            try:
+                outcome = search(problem, self._config, rng, report)
+            except InfeasibleError as error:
+                self._say(str(error))
+                break
+        return Choice(outcome, problem, number, None, None, None, miss)
+
+    def _finalists(self, outcome: SearchOutcome) -> list[Architecture]:
+        """Best predicted feasible ones that were not measured yet."""
+        chosen: list[Architecture] = []
+        for genome in outcome.population:
+            architecture = self._space.decode(genome)
+            if self._evaluations.get(architecture.id) is None:
+                chosen.append(architecture)
+            if len(chosen) == self._config.finalists:
+                break
+        return chosen
+
+    def _export(self, architecture: Architecture) -> Exported:
+        subnet = self._evaluator.subnet(architecture)
+        return to_onnx(subnet, architecture, self._evaluator.input_shape(architecture))
+
+    def _measure(self, architectures: list[Architecture]) -> None:
+        exported = [self._export(architecture) for architecture in architectures]
+        results = measure_files([e.model for e in exported], self._threads)
+        for one, result in zip(exported, results, strict=True):
+            score = self._evaluator.score(one.subnet, one.architecture, "validation")
+            self._log(one.architecture, score.accuracy, score.cross_entropy, result)
+
+    def _log(
+        self, architecture: Architecture, accuracy: float, loss: float, result: Measurement
+    ) -> MeasuredSubnet:
+        measured = MeasuredSubnet(
+            architecture_id=architecture.id,
+            values=architecture.values,
+            supernet_sha256=self._evaluations.supernet_sha256,
+            target_id=self._evaluations.target_id,
+            validation_accuracy=accuracy,
+            cross_entropy=loss,
+            latency_ms=result.latency_ms,
+            noise=result.noise,
+        )
+        self._evaluations.add(measured)
+        return measured
+
+    def _within_limits(self, problem: SearchProblem) -> list[MeasuredSubnet]:
+        """Measured subnets that keep the analytic limits, whatever their latency."""
+        known = self._evaluations.all()
+        if not known:
+            return []
+        population = self._space.encode_all(map(self._evaluations.architecture, known))
+        kept = problem.keeps_analytic_limits(population)
+        return [measured for measured, ok in zip(known, kept, strict=True) if ok]
+
+    def _confirm(
+        self, budget_ms: float, problem: SearchProblem
+    ) -> tuple[MeasuredSubnet | None, Exported | None, Measurement | None]:
+        """Measure the best candidate's file once more; the next one where it then misses."""
+        candidates = [m for m in self._within_limits(problem) if m.keeps(budget_ms)]
+        candidates.sort(key=lambda m: (-m.validation_accuracy, m.cross_entropy, m.latency_ms))
+        for candidate in candidates:
+            exported = self._export(self._evaluations.architecture(candidate))
+            result = measure_files([exported.model], self._threads)[0]
+            again = self._log(
+                exported.architecture,
+                candidate.validation_accuracy,
+                candidate.cross_entropy,
+                result,
+            )
+            if again.keeps(budget_ms):
+                return again, exported, result
+        return None, None, None
+
+    def _closest(self, problem: SearchProblem) -> MeasuredSubnet:
+        return min(self._within_limits(problem), key=lambda m: m.latency_ms * (1 + m.noise))
+
+    def _measured(self) -> tuple[Population, Vector]:
+        known = self._evaluations.all()
+        population = self._space.encode_all(map(self._evaluations.architecture, known))
+        return population, np.array([m.latency_ms for m in known])

@@ -1,0 +1,30 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+# `tests/search_spaces` has the name of the package it mirrors: with the root first on the path,
+# `import search_spaces` finds the package and `tests.contracts` the suites.
+sys.path.insert(0, str(ROOT))
+pytest.register_assert_rewrite("tests.contracts")
+
+# One thread, unless asked otherwise, set before anything numeric is imported: the networks of tests
+# are small, and two threads that wait for each other on a busy machine take many times longer.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples at every run, nothing written to disk, no verdict from a stopwatch.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def tables() -> Path:
+    """Folder of published tables; `NAS_DATA` names its parent, else it lies beside the checkout."""
+    data = Path(os.environ.get("NAS_DATA") or ROOT.parent / "shared" / "data")
+    folder = data / "tables"
+    if not folder.is_dir():
+        pytest.skip(f"no published tables at {folder}; set NAS_DATA to the folder that holds them")
+    return folder

@@ -1,0 +1,239 @@
+import copy
+import operator
+
+import numpy as np
+import pytest
+import torch
+from torch import fx, nn
+
+from search_spaces import Architecture, SearchSpace
+from search_spaces.supernet import Supernet, resize
+from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+
+BATCH = 8  # the least batch whose statistics are worth comparing
+
+
+def randomise(module: nn.Module, seed: int) -> None:
+    """Draw all weights and biases, those of norms too: ones and zeros would hide faults."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                parameter.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            else:
+                parameter.uniform_(-0.5, 1.5, generator=generator)
+
+
+def images(supernet: Supernet, architecture: Architecture, batch: int, seed: int) -> torch.Tensor:
+    """Random inputs of the architecture, `batch x c x h x w`."""
+    (shape,) = supernet.input_shapes(architecture)
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shared_positions(supernet: Supernet, architecture: Architecture) -> torch.Tensor:
+    """Positions, among all shared numbers laid end to end, that a subnet takes: found by writing
+    every number's own position into it and reading the extracted copy, in parameter order.
+    """
+    tagged, start = copy.deepcopy(supernet), 0
+    with torch.no_grad():
+        for parameter in tagged.parameters():
+            tags = torch.arange(start, start + parameter.numel(), dtype=torch.float32)
+            parameter.copy_(tags.reshape(parameter.shape))
+            start += parameter.numel()
+    assert start < 2**24, "float32 cannot count further"
+    return torch.cat(
+        [p.detach().flatten().long() for p in tagged.extract(architecture).parameters()]
+    )
+
+
+def taken(supernet: Supernet, positions: torch.Tensor) -> torch.Tensor:
+    """Which of all shared numbers are among `positions`, as bools."""
+    mask = torch.zeros(sum(p.numel() for p in supernet.parameters()), dtype=torch.bool)
+    mask[positions] = True
+    return mask
+
+
+def flat_gradient(module: nn.Module) -> torch.Tensor:
+    """Gradients of all parameters laid end to end, zeros where none came."""
+    return torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in module.parameters()]
+    )
+
+
+class SupernetContract:
+    """What every supernet promises.
+
+    A subclass has a fixture `space`; it may override `supernet` (a family with a class of its own)
+    and `population` (a large family: fewer or smaller architectures).
+    """
+
+    @pytest.fixture
+    def supernet(self, space: SearchSpace) -> Supernet:
+        """The supernet of the space."""
+        return Supernet(space)
+
+    @pytest.fixture
+    def population(self, space: SearchSpace) -> np.ndarray:
+        """Genomes to try, `n x d`, the smallest first and the largest second."""
+        random = space.sample(4, np.random.default_rng(0))
+        return np.concatenate([space.smallest(), space.largest(), random])
+
+    @pytest.fixture
+    def architectures(self, space, supernet, population) -> list[Architecture]:
+        """The architectures of `population`, on a supernet of random weights."""
+        randomise(supernet, seed=0)
+        return [space.decode(genome) for genome in population]
+
+    # --- equal answers ----------------------------------------------------------------------------
+
+    def test_extracted_subnet_equals_supernet(self, supernet, architectures):
+        for seed, architecture in enumerate(architectures):
+            subnet = supernet.extract(architecture).train()
+            inputs = images(supernet, architecture, BATCH, seed)
+            with torch.no_grad():
+                expected, outputs = supernet(inputs, architecture), subnet(inputs)
+            assert outputs.shape == expected.shape
+            assert expected.std(dim=0).mean() > 1e-2, "outputs that ignore the images prove nothing"
+            assert (outputs - expected).abs().max() <= 1e-5
+
+    def test_supernet_holds_no_hidden_state(self, supernet, architectures):
+        first, other = architectures[0], architectures[1]
+        inputs = images(supernet, first, BATCH, seed=0)
+        before = copy.deepcopy(supernet.state_dict())
+        with torch.no_grad():
+            expected = supernet(inputs, first)
+            supernet(images(supernet, other, BATCH, seed=1), other)
+            assert torch.equal(supernet(inputs, first), expected)
+            supernet.eval()  # norms use the batch in either mode
+            assert torch.equal(supernet(inputs, first), expected)
+        assert not list(supernet.buffers())
+        after = supernet.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+    def test_architectures_answer_differently(self, supernet, architectures):
+        shape = supernet.input_shapes(architectures[0])
+        same_inputs = [a for a in architectures if supernet.input_shapes(a) == shape]
+        inputs = images(supernet, architectures[0], BATCH, seed=0)
+        with torch.no_grad():
+            outputs = [supernet(inputs, architecture) for architecture in same_inputs]
+        for i, first in enumerate(outputs):
+            assert all((first - second).abs().max() > 1e-3 for second in outputs[:i])
+
+    # --- costs ------------------------------------------------------------------------------------
+
+    def test_costs_are_those_of_the_extracted_subnet(self, space, supernet, architectures):
+        costs = space.layers.costs(space.encode_all(architectures))
+        for i, architecture in enumerate(architectures):
+            subnet = supernet.extract(architecture).eval()
+            inputs = images(supernet, architecture, batch=1, seed=0)
+            assert costs.row(i) == {
+                "macs": counted_macs(subnet, inputs),
+                "num_params": counted_params(subnet),
+                "activation_bytes": peak_activation_bytes(subnet, inputs),
+            }
+
+    def test_layers_are_those_of_the_space(self, space, supernet, architectures):
+        for architecture in architectures:
+            expected = [spec for _, spec in space.layers.layers(space.encode(architecture))]
+            assert supernet.layers(architecture) == expected
+
+    # --- sharing ----------------------------------------------------------------------------------
+
+    def test_gradients_reach_exactly_the_slice(self, supernet, architectures):
+        for architecture in architectures[:3]:
+            positions = shared_positions(supernet, architecture)
+            inside = taken(supernet, positions)
+            assert inside.sum() == len(positions), "a shared number is taken twice"
+            subnet = supernet.extract(architecture).train()
+            inputs = images(supernet, architecture, BATCH, seed=0)
+            supernet.zero_grad()
+            for module, outputs in (
+                (supernet, supernet(inputs, architecture)),
+                (subnet, subnet(inputs)),
+            ):
+                weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1))
+                (outputs * weights).sum().backward()
+                assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+            gradient, expected = flat_gradient(supernet), flat_gradient(subnet)
+            assert (expected != 0).float().mean() > 0.5
+            torch.testing.assert_close(
+                gradient[positions], expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max())
+            )
+            assert not gradient[~inside].any()
+
+    def test_slices_nest(self, supernet, architectures):
+        smallest, largest, *others = (
+            shared_positions(supernet, architecture) for architecture in architectures
+        )
+        assert len(smallest) < len(largest)
+        covered = taken(supernet, largest)
+        assert all(covered[part].all() for part in (smallest, *others))
+
+    def test_extracted_subnet_owns_its_weights(self, supernet, architectures):
+        architecture = architectures[-1]
+        subnet = supernet.extract(architecture)
+        before = copy.deepcopy(supernet.state_dict())
+        with torch.no_grad():
+            for parameter in subnet.parameters():
+                assert parameter.is_leaf
+                assert parameter.requires_grad
+                parameter.add_(1.0)
+        assert all(
+            torch.equal(value, before[name]) for name, value in supernet.state_dict().items()
+        )
+        kept = copy.deepcopy(subnet.state_dict())
+        with torch.no_grad():
+            for parameter in supernet.parameters():
+                parameter.zero_()
+        assert all(torch.equal(value, kept[name]) for name, value in subnet.state_dict().items())
+
+    # --- what leaves ------------------------------------------------------------------------------
+
+    def test_extracted_subnet_is_made_of_torch_alone(self, supernet, architectures):
+        for architecture in architectures:
+            subnet = supernet.extract(architecture)
+            assert isinstance(subnet, fx.GraphModule)
+            modules = [module.__class__.__module__ for module in subnet.modules()]
+            assert all(name.split(".")[0] == "torch" for name in modules)
+            functions = {n.target for n in subnet.graph.nodes if n.op == "call_function"}
+            assert functions <= {operator.add, operator.mul}
+
+    def test_extracted_norms_have_empty_statistics(self, supernet, architectures):
+        with torch.no_grad():  # a supernet that has run gives no statistics away
+            supernet(images(supernet, architectures[0], BATCH, seed=0), architectures[0])
+        subnet = supernet.extract(architectures[0])
+        norms = [module for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert norms
+        for norm in norms:
+            assert norm.track_running_stats
+            assert not norm.running_mean.any()
+            assert (norm.running_var == 1).all()
+            assert norm.num_batches_tracked == 0
+
+    # --- inputs -----------------------------------------------------------------------------------
+
+    def test_input_shapes_follow_the_architecture(self, space, supernet, population):
+        position = {dimension.name: i for i, dimension in enumerate(space.dimensions)}
+        genome = population[0].copy()
+        options = (
+            space.dimensions[position["resolution"]].options if "resolution" in position else ()
+        )
+        for i, resolution in enumerate(options):
+            genome[position["resolution"]] = i
+            ((_, height, width),) = supernet.input_shapes(space.decode(genome))
+            assert (height, width) == (resolution, resolution)
+        architecture = space.decode(population[0])
+        first_layer = supernet.layers(architecture)[0]
+        assert supernet.input_shapes(architecture) == list(first_layer.input_shapes)
+
+    def test_resized_images_fit_every_architecture(self, supernet, architectures):
+        (channels, *_) = supernet.input_shapes(architectures[0])[0]
+        batch = torch.rand(BATCH, channels, 21, 19, generator=torch.Generator().manual_seed(0))
+        for architecture in architectures:
+            (shape,) = supernet.input_shapes(architecture)
+            resized = resize(batch, shape)
+            assert resized.shape == (BATCH, *shape)
+            with torch.no_grad():
+                assert supernet(resized, architecture).isfinite().all()
