@@ -54,6 +54,8 @@ def describe(error: ValidationError) -> str:
     """Say in one line what the first problem of a validated model is."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":  # one of ours, which says what came
+        return f"{place}: {first['ctx']['error']}"
     got = "" if isinstance(first["input"], dict) else f", got {str(first['input'])[:60]!r}"
     return f"{place}: {first['msg']}{got}"
 

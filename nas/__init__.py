@@ -1,1 +1,66 @@
-"""The engine."""
+"""The engine: every stage of the pipeline as a function.
+
+    import nas
+    nas.run(out="runs/digits")
+    nas.search("runs/digits", latency_ms=0.04)
+
+Functions are loaded when first used, so that importing `nas` is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.config import Recipe, load_recipe
+    from nas.pipeline import (
+        export,
+        fit_predictors,
+        measure_accuracy,
+        profile,
+        report,
+        run,
+        search,
+        train,
+        verify,
+    )
+    from nas.run_directory import Run, create_run, open_run
+
+_HOMES = {
+    "Recipe": "nas.config",
+    "Run": "nas.run_directory",
+    "create_run": "nas.run_directory",
+    "export": "nas.pipeline",
+    "fit_predictors": "nas.pipeline",
+    "load_recipe": "nas.config",
+    "measure_accuracy": "nas.pipeline",
+    "open_run": "nas.run_directory",
+    "profile": "nas.pipeline",
+    "report": "nas.pipeline",
+    "run": "nas.pipeline",
+    "search": "nas.pipeline",
+    "train": "nas.pipeline",
+    "verify": "nas.pipeline",
+}
+
+__all__ = [
+    "Recipe",
+    "Run",
+    "create_run",
+    "export",
+    "fit_predictors",
+    "load_recipe",
+    "measure_accuracy",
+    "open_run",
+    "profile",
+    "report",
+    "run",
+    "search",
+    "train",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

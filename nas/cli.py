@@ -1,1 +1,355 @@
-"""x"""
+"""The command line: arguments in, a table or one JSON object out.
+
+Heavy imports wait for the command that needs them, so that `nas --help` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search_spaces.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from nas.results import ClosestMiss, Winner
+
+app = typer.Typer(
+    name="nas",
+    help="Give it a latency budget and a device; get back a model file that was measured to keep "
+    "the budget.\n\nExample: nas run --out runs/first",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+profile_app = typer.Typer(
+    help="Measure latencies.\n\nExample: nas profile measure runs/first",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(profile_app, name="profile")
+
+FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe."),
+]
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends in one or two lines and an exit code."""
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+        raise
+    except InputError as error:
+        _fail(str(error), BAD_INPUT)
+    except MissingExtraError as error:
+        _fail(str(error), MISSING_EXTRA)
+    except OSError as error:
+        _fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}", BAD_INPUT)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"nas: {message}\n")
+    sys.exit(code)
+
+
+def _print_json(value: Mapping[str, Any] | list[Any]) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A TOML recipe, or a run to go on with.")
+    ] = None,
+    out: Out = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job: train, profile, search, export, measure. Without RECIPE: embedded digits.
+
+    The same --out with the same recipe goes on where it stopped.
+
+    Example: nas run recipes/digits.toml --out runs/a --set search.budget=0.04
+    """
+    from nas import pipeline
+
+    current = _create_or_open(recipe, out, overrides)
+    result = pipeline.run_stages(current)
+    if as_json:
+        _print_json(result.model_dump(mode="json"))
+    _show_result(result.budget_ms, result.winner, result.closest_miss, result.report_path)
+    _show_seconds(result.seconds)
+    if result.winner is None:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def train(
+    recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
+    out: Out = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train the supernet alone; Ctrl-C and the same command go on at the last epoch.
+
+    Example: nas train recipes/digits.toml --out runs/a
+    """
+    from nas import pipeline
+
+    typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
+
+
+@profile_app.command("measure")
+def profile_measure(
+    space_or_run: Annotated[str, typer.Argument(metavar="SPACE|RUN")],
+    out: Annotated[Path | None, typer.Option(help="File for the profile of a SPACE.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="For a SPACE; a RUN has its recipe.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure the layers of a space and some whole subnets on this machine.
+
+    A run's profile is measured anew, and what follows from it with the next search.
+
+    Example: nas profile measure mobilenet-digits --out profile.json
+    """
+    from nas import pipeline
+
+    if (Path(space_or_run) / "run.json").is_file():
+        from nas.run_directory import open_run
+
+        run = open_run(space_or_run)
+        profile, path = pipeline.profile(run, anew=True), run.profile_path
+    else:
+        path = out or Path(f"profile-{space_or_run}.json")
+        profile = pipeline.profile_space(space_or_run, path, threads)
+    if as_json:
+        _print_json({"path": str(path), "target": profile.target.model_dump(mode="json")})
+    else:
+        typer.echo(path)
+
+
+@app.command()
+def search(
+    run: RunPath,
+    latency_ms: Annotated[
+        str | None, typer.Option(help='Budget in ms, or a share of the reachable range ("50%").')
+    ] = None,
+    max_macs: Annotated[float | None, typer.Option(help="Multiply-accumulates.")] = None,
+    max_params: Annotated[float | None, typer.Option(help="Parameters.")] = None,
+    max_activation_bytes: Annotated[
+        float | None, typer.Option(help="Peak activation memory, batch 1, fp32.")
+    ] = None,
+    searcher: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search a trained run under another budget; what was measured before is used again.
+
+    Example: nas search runs/digits --latency-ms 0.04 --max-macs 400e3
+    """
+    from nas import pipeline
+
+    result = pipeline.search(
+        run,
+        _budget(latency_ms),
+        max_macs=max_macs,
+        max_params=max_params,
+        max_activation_bytes=max_activation_bytes,
+        searcher=searcher,
+    )
+    if as_json:
+        _print_json(result.to_json())
+    _show_result(result.budget_ms, result.winner, result.closest_miss, None)
+    if result.winner is None:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def export(
+    run: RunPath,
+    architecture: Annotated[
+        str | None,
+        typer.Argument(metavar="ARCH", help='Id, "smallest", "largest", JSON file or text.'),
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Search and export one subnet for each: 1,2,4 or 20%,50%.")
+    ] = None,
+    front: Annotated[bool, typer.Option(help="Export the whole front of the last search.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export subnets as ONNX folders that were proven equal and measured.
+
+    Example: nas export runs/digits largest
+    """
+    from nas import pipeline
+
+    if sum((architecture is not None, budgets is not None, front)) != 1:
+        raise InputError("expected one of ARCH, --budgets and --front")
+    if budgets is not None:
+        _export_budgets(run, budgets.split(","), as_json)
+        return
+    names = pipeline.front_ids(run) if front else [str(architecture)]
+    results = [pipeline.export(run, name) for name in names]
+    if as_json:
+        rows = [result.model_dump(mode="json") for result in results]
+        _print_json(rows if front else rows[0])
+        return
+    for result in results:
+        typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
+
+
+def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
+    from nas import pipeline
+
+    results = [pipeline.search(run, _budget(budget)) for budget in budgets]
+    if as_json:
+        _print_json([result.to_json() for result in results])
+    for result in results:
+        _show_result(result.budget_ms, result.winner, result.closest_miss, None)
+    if any(result.winner is None for result in results):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An exported folder.")],
+    as_json: Json = False,
+) -> None:
+    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget.
+
+    Example: nas verify runs/digits/subnets/5d310b87c6
+    """
+    from nas.exporting.verify import verify_folder
+
+    verification = verify_folder(folder)
+    if as_json:
+        _print_json(verification.to_json())
+    else:
+        for check in verification.checks:
+            typer.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}")
+    if not verification.ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write the HTML report of a run.
+
+    Example: nas report runs/digits
+    """
+    from nas import pipeline
+
+    typer.echo(pipeline.report(run))
+
+
+@app.command()
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="One space, in detail.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the search spaces; or one: its dimensions, size, and what its members cost.
+
+    Example: nas spaces mobilenet-v3
+    """
+    from nas.catalogue import describe_space, describe_spaces, space_tables
+
+    described = describe_spaces() if name is None else [describe_space(name)]
+    if as_json:
+        _print_json(described if name is None else described[0])
+        return
+    for table in space_tables(described, dimensions=name is not None):
+        _print_table(table)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Tell what is installed, what each missing extra would add, what this machine can profile.
+
+    Example: nas doctor
+    """
+    from nas.doctor import diagnose, doctor_table
+
+    diagnosis = diagnose()
+    if as_json:
+        _print_json(diagnosis)
+    else:
+        _print_table(doctor_table(diagnosis))
+
+
+def _budget(text: str | None) -> float | str | None:
+    """Read a budget: milliseconds as a number, a share as it is."""
+    if text is None or text.strip().endswith("%"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text  # refused, with the way out, where budgets are checked
+
+
+def _create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
+    from nas.config import load_recipe
+    from nas.run_directory import create_run, is_run, open_run
+
+    if recipe is not None and is_run(recipe):
+        if out is not None or overrides:
+            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --out and no --set")
+        return open_run(recipe)
+    loaded = load_recipe(recipe, overrides or ())
+    return create_run(out or Path("runs") / loaded.name, loaded)
+
+
+def _show_result(
+    budget_ms: float,
+    winner: "Winner | None",
+    miss: "ClosestMiss | None",
+    report_path: str | None,
+) -> None:
+    rows = [("budget", f"{budget_ms:.4g} ms")]
+    if winner is not None:
+        rows += [
+            ("chosen subnet", winner.architecture_id),
+            ("test accuracy", f"{winner.test_accuracy:.2%}"),
+            ("validation accuracy", f"{winner.validation_accuracy:.2%}"),
+            ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
+            ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
+            ("margin", f"{1 - winner.measured_latency_ms / budget_ms:.1%} of the budget"),
+            ("model", winner.model_path),
+        ]
+    elif miss is not None:
+        rows += [
+            ("chosen subnet", "none: no measured subnet keeps the budget"),
+            ("closest miss", miss.architecture_id),
+            ("measured latency", f"{miss.measured_latency_ms:.4f} ms, noise {miss.noise:.1%}"),
+            ("validation accuracy", f"{miss.validation_accuracy:.2%}"),
+        ]
+    if report_path is not None:
+        rows.append(("report", report_path))
+    _print_rows(rows)
+
+
+def _show_seconds(seconds: Mapping[str, float]) -> None:
+    total = sum(seconds.values())
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    _print_rows([("seconds", f"{total:.1f} in all: {stages}")])
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    """Print names and values in two columns on stderr, beside `--json` on stdout."""
+    for name, value in rows:
+        sys.stderr.write(f"{name:<20} {value}\n")
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(table)

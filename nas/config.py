@@ -50,13 +50,13 @@ class TrainingConfig(Section):
     """Supernet training."""
 
     strategy: str = "sandwich"
-    epochs: PositiveInt = 60
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    epochs: PositiveInt = 30
+    batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 0.1
     warm_up_epochs: NonNegative = 2
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegative = 1e-4  # not on norms and biases
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Positive = 5.0
     num_random: Count = 2  # random subnets a step, beside the largest and the smallest
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # augmentation: share of the image's side
@@ -70,7 +70,6 @@ class AccuracyConfig(Section):
     """Subnets whose validation accuracy teaches the accuracy predictor."""
 
     num_subnets: Annotated[int, Field(ge=8)] = 80
-    held_out_share: Fraction = 0.25
     calibration_images: PositiveInt = 512
     predictor: str = "gaussian-process"
 

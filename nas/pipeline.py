@@ -7,6 +7,7 @@ be called alone, again, or after an interruption; finished work is found and not
 from collections.abc import Iterable
 from pathlib import Path
 
+from hardware_profiles.artifact import read_json
 from hardware_profiles.measure_space import measure_space
 from hardware_profiles.profile import Profile
 from nas.artifacts import (
@@ -31,7 +32,7 @@ from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training.trainer import Trainer
-from search_spaces import InputError
+from search_spaces import InputError, build_space
 from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
@@ -55,7 +56,12 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
-    this = create_run(Path(out) if out is not None else Path("runs") / recipe.name, recipe)
+    return run_stages(create_run(Path(out or Path("runs") / recipe.name), recipe))
+
+
+def run_stages(where: RunLike) -> RunResult:
+    """Do every stage of a run in order, or what is left of them."""
+    this = open_run(where)
     train(this)
     profile(this)
     measure_accuracy(this)
@@ -140,6 +146,17 @@ def profile(where: RunLike, anew: bool = False) -> Profile:
     return measured
 
 
+def profile_space(space: str, path: Path, threads: int = 1) -> Profile:
+    """Measure a space of the catalogue on this machine, without a run, into a file."""
+    built = build_space(space)
+    with progress_bar("profile", 1) as advance:
+        measured = measure_space(
+            built, threads=threads, progress=lambda done, total: advance(done, total=total)
+        )
+    measured.save(path)
+    return measured
+
+
 def measure_accuracy(where: RunLike) -> AccuracySamples:
     """Extract, calibrate and validate subnets spread over the space: the predictor's samples."""
     this = open_run(where)
@@ -215,6 +232,17 @@ def export(where: RunLike, architecture: str) -> ExportResult:
     this = open_run(where)
     with this.stage("export"):
         return export_architecture(this, find_architecture(this, architecture))
+
+
+def front_ids(where: RunLike) -> list[str]:
+    """Return the ids on the front of the last search.
+
+    Raises:
+        InputError: nothing was searched yet.
+    """
+    data = read_json(open_run(where).search_path / "front.json")
+    assert isinstance(data, dict)
+    return [str(member["architecture_id"]) for member in data["front"]]
 
 
 def verify(folder: Path | str) -> Verification:

@@ -69,12 +69,14 @@ class LayerGrid:
         offsets, tables, start = [], [], 0
         for column, slot in enumerate(slots):
             sizes = [len(options[name]) for name in slot.depends_on]
-            indices = np.indices(sizes).reshape(len(sizes), -1)  # len(depends_on) x combinations
+            indices = np.indices(sizes).reshape(
+                len(sizes), int(np.prod(sizes))
+            )  # len(depends_on) x combinations
             values = {
                 name: np.asarray(options[name])[indices[i]]
                 for i, name in enumerate(slot.depends_on)
             }
-            table = _spec_ids(slot, values, max(1, indices.shape[1]), known)
+            table = _spec_ids(slot, values, indices.shape[1], known)
             for i, name in enumerate(slot.depends_on):
                 radix[names.index(name), column] = np.prod(sizes[i + 1 :], dtype=np.int64)
             offsets.append(start)
@@ -116,7 +118,7 @@ class LayerGrid:
             flat = self._flat(population[rows])
             macs[rows] = tables[0][flat].sum(axis=1)
             params[rows] = tables[1][flat].sum(axis=1)
-            memory[rows] = tables[2][flat].max(axis=1)
+            memory[rows] = tables[2][flat].max(axis=1, initial=0.0)
         return Costs(macs, params, memory)
 
     def layers(self, genome: npt.NDArray[np.integer]) -> list[tuple[str, LayerSpec]]:

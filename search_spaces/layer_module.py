@@ -145,3 +145,9 @@ def layer_skeleton(spec: LayerSpec) -> nn.Module:
             child.track_running_stats = False
             child.running_mean = child.running_var = child.num_batches_tracked = None
     return module
+
+
+@lru_cache(maxsize=8192)
+def parameter_shapes(spec: LayerSpec) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of the plain module, by name."""
+    return {n: tuple(p.shape) for n, p in layer_skeleton(spec).named_parameters()}

@@ -13,6 +13,7 @@ from search_spaces.errors import InputError, unknown_name
 
 FieldValue = int | str
 Fields = Mapping[str, Any]  # field name -> int, text or integer array; the formulas below serve all
+MAY_BE_ZERO = {"squeeze_channels"}  # no squeeze-excite
 BYTES_PER_ELEMENT = 4  # memory is stated for fp32
 
 
@@ -41,15 +42,11 @@ class LayerSpec:
         if set(fields) != set(expected):
             raise InputError(f"{kind}: expected fields {sorted(expected)}, got {sorted(fields)}")
         for name, value in fields.items():
-            kind_of_value = expected[name]
-            if (
-                not isinstance(value, kind_of_value)
-                or isinstance(value, bool)
-                or (isinstance(value, int) and value < 0)
-            ):
-                raise InputError(
-                    f"{kind}: expected {name} as {kind_of_value.__name__}, got {value!r}"
-                )
+            least = 0 if name in MAY_BE_ZERO else 1
+            right_type = isinstance(value, expected[name]) and not isinstance(value, bool)
+            if not right_type or (isinstance(value, int) and value < least):
+                noun = "a word" if expected[name] is str else f"an integer >= {least}"
+                raise InputError(f"{kind}: expected {name} as {noun}, got {value!r}")
         return cls(kind, tuple(sorted(fields.items())))
 
     @cached_property

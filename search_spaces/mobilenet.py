@@ -56,7 +56,15 @@ def make_divisible(channels: npt.NDArray[Any], divisor: int = 8) -> npt.NDArray[
 
 
 def mobilenet_space(preset: MobileNet, num_classes: int, input_channels: int) -> SearchSpace:
-    """Build the space of a preset for images of `input_channels` and `num_classes`."""
+    """Build the space of a preset for images of `input_channels` and `num_classes`.
+
+    Raises:
+        InputError: less than one class or channel.
+    """
+    if num_classes < 1 or input_channels < 1:
+        raise InputError(
+            f"expected at least one class and one channel, got {num_classes} and {input_channels}"
+        )
     dimensions = [Dimension("resolution", preset.resolutions), Dimension("width", preset.widths)]
     for s in range(1, len(preset.stages) + 1):
         dimensions.append(Dimension(f"stage{s}.depth", preset.depths))
@@ -187,12 +195,16 @@ def _parse(preset: MobileNet, text: str) -> dict[str, Value]:
     nothing.
     """
     data = json.loads(text)
-    if not isinstance(data, dict) or "ks" not in data:
+    if not isinstance(data, dict) or ("ks" not in data and "d" not in data):
         return data
+    if not {"ks", "e", "d", "r"} <= set(data) <= {"ks", "e", "d", "r", "w"}:
+        raise InputError(f"expected keys ks, e, d, r (and w), got {', '.join(data)}")
     per_stage = max(preset.depths)
     blocks = per_stage * len(preset.stages)
     if (len(data["ks"]), len(data["e"]), len(data["d"])) != (blocks, blocks, len(preset.stages)):
         raise InputError(f"expected {blocks} entries in ks and e and {len(preset.stages)} in d")
+    if not set(data["d"]) <= set(preset.depths):
+        raise InputError(f"expected depths of {preset.depths}, got {data['d']}")
     values: dict[str, Value] = {"resolution": data["r"], "width": data.get("w", preset.widths[-1])}
     for s, depth in enumerate(data["d"]):
         values[f"stage{s + 1}.depth"] = depth

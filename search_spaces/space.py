@@ -67,6 +67,8 @@ class SearchSpace:
             raise InputError(f"{self.name}: dimension names must be unique")
         for i, dimension in enumerate(self.dimensions):
             options = dimension.options
+            if not all(isinstance(o, (int, float, str)) and o == o for o in options):  # NaN != NaN
+                raise InputError(f"{dimension.name}: expected numbers or words, got {options}")
             if not options or len(set(options)) != len(options):
                 raise InputError(f"{dimension.name}: expected distinct options, got {options}")
             numbers = [o for o in options if isinstance(o, (int, float))]
@@ -186,17 +188,24 @@ class SearchSpace:
         return found[:n]
 
     def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
-        """Change every active dimension with probability `rate` to another option, uniformly; at
-        least one a row.
+        """Change every active dimension with probability `rate` to another option, uniformly.
+
+        At least one a row changes; what that activates is drawn too.
         """
-        mutable = self.active(population) & (self.num_options > 1)
+        if not self.num_dimensions:
+            return population.copy()
+        active = self.active(population)
+        mutable = active & (self.num_options > 1)
         draw = np.where(mutable, rng.random(population.shape), 2.0)
         change = (draw < rate) | (draw == draw.min(axis=1, keepdims=True))
         shift = 1 + rng.integers(
             0, np.maximum(self.num_options - 1, 1), population.shape, dtype=np.int16
         )
-        changed = (population + shift) % self.num_options
-        return self.canonicalize(np.where(change & mutable, changed, population).astype(np.int16))
+        shifted = ((population + shift) % self.num_options).astype(np.int16)
+        changed = np.where(change & mutable, shifted, population)
+        # what a change has just activated is drawn anew: it would enter at its smallest option
+        activated = self.active(changed) & ~active
+        return self.canonicalize(np.where(activated, shifted, changed))
 
     def crossover(
         self, first: Population, second: Population, rng: np.random.Generator
@@ -262,9 +271,10 @@ class SearchSpace:
 
     def decode(self, genome: npt.NDArray[np.integer]) -> Architecture:
         """Turn one genome (d indices, canonical or not) into an architecture."""
-        row = np.asarray(genome, dtype=np.int16).reshape(1, -1)
+        row = np.asarray(genome).reshape(1, -1)
         if (
             row.shape[1] != self.num_dimensions
+            or row.dtype.kind not in "iu"
             or (row < 0).any()
             or (row >= self.num_options).any()
         ):
@@ -287,9 +297,13 @@ class SearchSpace:
                 f"expected an architecture of {self.name}, got one of {architecture.space}"
             )
         genome = self.smallest()
-        for name, value in architecture.choices:
-            i = self._position[name]
-            genome[0, i] = self.dimensions[i].options.index(value)
+        try:
+            for name, value in architecture.choices:
+                i = self._position[name]
+                genome[0, i] = self.dimensions[i].options.index(value)
+        except (KeyError, ValueError):
+            self.architecture(architecture.values)  # raises the error that names what is wrong
+            raise
         return genome
 
     def encode_all(self, architectures: Iterable[Architecture]) -> Population:
@@ -306,7 +320,7 @@ class SearchSpace:
         """
         try:
             values = self._parse_values(text) if self._parse_values else json.loads(text)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{text[:80]!r} is not an architecture of {self.name}: {error}"
             ) from None

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.elastic import ELASTIC_LAYERS, ElasticLayer
+from search_spaces.errors import InputError
 from search_spaces.layer_module import layer_module
 from search_spaces.layer_spec import LayerSpec
 from search_spaces.space import SearchSpace
@@ -50,8 +51,18 @@ class Supernet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor, architecture: Architecture) -> Tensor:
-        """Run one architecture: `inputs` b x c x h x w of its resolution -> logits b x classes."""
-        for name, spec in self._named_layers(architecture):
+        """Run one architecture: `inputs` b x c x h x w of its resolution -> logits b x classes.
+
+        Raises:
+            InputError: the inputs are not of the architecture's size.
+        """
+        layers = self._named_layers(architecture)
+        expected = layers[0][1].input_shapes[0]
+        if tuple(inputs.shape[1:]) != expected:
+            raise InputError(
+                f"{architecture} takes inputs {expected}, got {tuple(inputs.shape[1:])}"
+            )
+        for name, spec in layers:
             inputs = self.slots[name](inputs, spec)
         return inputs
 
@@ -80,7 +91,7 @@ class Supernet(nn.Module):
                 for key, parameter in module.named_parameters():
                     parameter.copy_(weights[key])
             layers.append((name, module))
-        return assemble(layers).to(next(self.parameters()).device)
+        return assemble(layers).to(next(self.parameters()))
 
     def _named_layers(self, architecture: Architecture) -> list[tuple[str, LayerSpec]]:
         return self.space.layers.layers(self.space.encode(architecture))

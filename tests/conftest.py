@@ -1,14 +1,10 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-# `tests/search_spaces` has the name of the package it mirrors: with the root first on the path,
-# `import search_spaces` finds the package and `tests.contracts` the suites.
-sys.path.insert(0, str(ROOT))
 pytest.register_assert_rewrite("tests.contracts")
 
 # One thread, unless asked otherwise, set before anything numeric is imported: the networks of tests

@@ -46,9 +46,7 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     limits = Limits(None, config.max_macs, config.max_params, config.max_activation_bytes)
     reachable = _problem(run, profile, accuracy, limits, config, None).reachable_latency_ms()
     budget_ms = resolve_budget(config.budget, reachable)
-    say(
-        f"            budget {budget_ms:.4g} ms; reachable {reachable[0]:.4g} to {reachable[1]:.4g} ms"
-    )
+    say(f"            budget {budget_ms:.4g} ms; reachable {_range(reachable)} ms")
     limits = replace(limits, latency_ms=budget_ms)
     made_from = {
         "supernet": supernet_hash(run),
@@ -136,6 +134,10 @@ def resolve_budget(budget: float | str, reachable_ms: tuple[float, float]) -> fl
         least, greatest = reachable_ms
         return float(f"{least + float(budget[:-1]) / 100 * (greatest - least):.4g}")
     return float(budget)
+
+
+def _range(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:.4g} to {pair[1]:.4g}"
 
 
 def _problem(

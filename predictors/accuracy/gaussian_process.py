@@ -1,4 +1,4 @@
-"""Accuracy (or cross-entropy) of subnets by a Gaussian process."""
+"""Accuracy (or error, or cross-entropy) of subnets by a Gaussian process."""
 
 import warnings
 
@@ -11,14 +11,14 @@ from predictors.predictor import Prediction, Vector
 from search_spaces import InputError, Population, SearchSpace
 
 CHUNK = 4096  # architectures at a time: keeps the kernel matrix small
+OPTION_WEIGHT = 0.25  # another option counts as much as this many standard deviations of a log cost
 
 
 class GaussianProcessAccuracy:
-    """Matern 5/2 on one-hot features and log costs (Rasmussen and Williams, 2006), targets
-    standardised.
+    """Matern 5/2 on log costs and one-hot options (Rasmussen and Williams, 2006).
 
-    Every one-hot column and every cost has its own weight through two length scales: one for the
-    options, one for the costs, chosen by marginal likelihood.
+    Costs order subnets well from few samples, options correct them as samples grow. Scale, length
+    and noise are chosen by marginal likelihood.
 
     Args:
         space: what populations are of.
@@ -27,45 +27,42 @@ class GaussianProcessAccuracy:
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         self._space = space
-        self._seed = seed
         self._centre: Vector = np.zeros(3)
         self._scale: Vector = np.ones(3)
-        self._model: GaussianProcessRegressor | None = None
+        kernel = ConstantKernel(1.0) * Matern(3.0, (0.1, 1e3), nu=2.5) + WhiteKernel(
+            0.1, (1e-5, 1.0)
+        )
+        self._model = GaussianProcessRegressor(
+            kernel, normalize_y=True, n_restarts_optimizer=2, random_state=seed
+        )
         self._residuals = np.zeros(0)
 
     def fit(self, population: Population, targets: Vector) -> None:
         """Learn from n measured values; the residuals come from leaving one out at a time.
 
         Raises:
-            InputError: fewer than 3 subnets, or a value that is not finite.
+            InputError: fewer than 3 subnets, a value too many or missing, or one that is not
+                finite.
         """
         targets = np.asarray(targets, dtype=np.float64)
-        if len(targets) < 3 or not np.isfinite(targets).all():
-            raise InputError(f"expected at least 3 finite measured values, got {len(targets)}")
+        if len(targets) < 3 or len(targets) != len(population) or not np.isfinite(targets).all():
+            raise InputError(
+                f"expected a finite value for each of 3 or more subnets, got {len(targets)} values "
+                f"for {len(population)} subnets"
+            )
         costs = self._log_costs(population)
-        self._centre = costs.mean(axis=0)
-        self._scale = np.maximum(costs.std(axis=0), 1e-9)
-        features = self._features(population)
-        num_options = features.shape[1] - 3
-        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(
-            [10.0] * 1, (0.5, 1e3), nu=2.5
-        ) + WhiteKernel(0.1, (1e-5, 1.0))
-        self._option_weight = 1.0 / np.sqrt(max(num_options, 1) ** 0.5)
-        self._model = GaussianProcessRegressor(
-            kernel, normalize_y=True, n_restarts_optimizer=2, random_state=self._seed
-        )
+        self._centre, self._scale = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         with warnings.catch_warnings():  # a length scale at its bound is an answer, not a fault
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model.fit(self._weighted(features), targets)
-        self._residuals = self._leave_one_out(targets)
+            self._model.fit(self._features(population), targets)
+        self._residuals = self._leave_one_out()
 
     def predict(self, population: Population) -> Prediction:
         """Guess the fitted quantity: mean and spread, each n."""
-        assert self._model is not None, "fit first"
         mean, std = np.empty(len(population)), np.empty(len(population))
         for start in range(0, len(population), CHUNK):
             rows = slice(start, start + CHUNK)
-            features = self._weighted(self._features(population[rows]))
+            features = self._features(population[rows])
             mean[rows], std[rows] = self._model.predict(features, return_std=True)
         return Prediction(mean, np.maximum(std, 1e-12), self._residuals)
 
@@ -75,18 +72,12 @@ class GaussianProcessAccuracy:
 
     def _features(self, population: Population) -> Vector:
         costs = (self._log_costs(population) - self._centre) / self._scale
-        return np.hstack([self._space.features(population), costs])
+        return np.hstack([OPTION_WEIGHT * self._space.features(population), costs])
 
-    def _weighted(self, features: Vector) -> Vector:
-        weighted = features.copy()
-        weighted[:, :-3] *= self._option_weight
-        return weighted
-
-    def _leave_one_out(self, targets: Vector) -> Vector:
+    def _leave_one_out(self) -> Vector:
         """Standardised leave-one-out residuals in closed form (Rasmussen and Williams, eq.
         5.12).
         """
-        assert self._model is not None
         cholesky = self._model.L_
         inverse = np.linalg.inv(cholesky @ cholesky.T)
         alpha = self._model.alpha_.ravel()

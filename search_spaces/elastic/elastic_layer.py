@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from search_spaces.layer_module import layer_module, layer_skeleton
+from search_spaces.layer_module import layer_module, layer_skeleton, parameter_shapes
 from search_spaces.layer_spec import LayerSpec
 
 
@@ -42,12 +42,15 @@ class ElasticLayer(nn.Module):
         """Return the weights of `spec` as views of the shared ones, by parameter name of the plain
         module.
         """
-        shared = dict(self.shared.named_parameters())
         return {
-            name: leading_slice(shared[name], tuple(parameter.shape))
-            for name, parameter in layer_skeleton(spec).named_parameters()
+            name: leading_slice(self.shared.get_parameter(name), shape)
+            for name, shape in parameter_shapes(spec).items()
         }
 
     def forward(self, inputs: Tensor, spec: LayerSpec) -> Tensor:
         """Run the layer of `spec`, norms on the statistics of this batch."""
-        return functional_call(layer_skeleton(spec), self.slice(spec), (inputs,))  # type: ignore[no-any-return]
+        weights = self.slice(spec)
+        outputs: Tensor = functional_call(
+            layer_skeleton(spec), weights, (inputs,), tie_weights=False
+        )
+        return outputs

@@ -57,7 +57,6 @@ def test_faulty_specs_are_refused(kind, fields, message):
         LayerSpec.of(kind, fields)
 
 
-@pytest.mark.xfail(strict=True, reason="of() promises positive sizes but lets zero through")
 @pytest.mark.parametrize(
     "name", ["in_channels", "height", "width", "out_channels", "kernel", "stride"]
 )

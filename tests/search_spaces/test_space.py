@@ -248,7 +248,6 @@ def test_choices_follow_the_order_of_the_space(digits):
         assert digits.architecture(shuffled) == architecture
 
 
-@pytest.mark.xfail(strict=True, reason="decode narrows to 16 bits before it checks the range")
 @pytest.mark.parametrize("index", [65536, -65536, 0.9])
 def test_decode_refuses_what_16_bits_would_fold_into_range(digits, index):
     genome = np.zeros(digits.num_dimensions, dtype=np.asarray(index).dtype)
