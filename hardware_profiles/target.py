@@ -49,7 +49,8 @@ def this_machine(threads: int = 1) -> Target:
         runtime_version=onnxruntime.__version__,
         provider="CPUExecutionProvider",
         threads=threads,
-        operating_system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        operating_system=f"{platform.system()} {platform.machine()}",
+        notes=f"kernel {platform.release()}",
     )
 
 

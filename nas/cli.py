@@ -89,8 +89,9 @@ def run_command(
     result = pipeline.run_stages(current)
     if as_json:
         _print_json(result.model_dump(mode="json"))
-    _show_result(result.budget_ms, result.winner, result.closest_miss, result.report_path)
-    _show_seconds(result.seconds)
+    else:
+        _show_result(result.budget_ms, result.winner, result.closest_miss, result.report_path)
+        _show_seconds(result.seconds)
     if result.winner is None:
         raise typer.Exit(FAILED)
 
@@ -169,7 +170,8 @@ def search(
     )
     if as_json:
         _print_json(result.to_json())
-    _show_result(result.budget_ms, result.winner, result.closest_miss, None)
+    else:
+        _show_result(result.budget_ms, result.winner, result.closest_miss, None)
     if result.winner is None:
         raise typer.Exit(FAILED)
 
@@ -214,7 +216,7 @@ def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
     results = [pipeline.search(run, _budget(budget)) for budget in budgets]
     if as_json:
         _print_json([result.to_json() for result in results])
-    for result in results:
+    for result in [] if as_json else results:
         _show_result(result.budget_ms, result.winner, result.closest_miss, None)
     if any(result.winner is None for result in results):
         raise typer.Exit(FAILED)
@@ -344,9 +346,9 @@ def _show_seconds(seconds: Mapping[str, float]) -> None:
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:
-    """Print names and values in two columns on stderr, beside `--json` on stdout."""
+    """Print names and values in two columns."""
     for name, value in rows:
-        sys.stderr.write(f"{name:<20} {value}\n")
+        typer.echo(f"{name:<20} {value}")
 
 
 def _print_table(table: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ class ImageData:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def sha256(self) -> str:
+        """Hash of all images and labels, split by split."""
+        digest = sha256()
+        for split in (self.train, self.validation, self.test):
+            digest.update(str(split.images.shape).encode())
+            digest.update(split.images.tobytes())
+            digest.update(split.labels.tobytes())
+        return digest.hexdigest()
 
     @property
     def num_channels(self) -> int:

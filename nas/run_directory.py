@@ -40,6 +40,7 @@ class RunFile(Artifact):
     versions: Mapping[str, str]
     host: str
     git: str | None
+    data_sha256: str
     stages: Mapping[str, StageState] = {}
 
 
@@ -65,8 +66,23 @@ class Run:
 
     @cached_property
     def data(self) -> ImageData:
-        """The data set, split."""
-        return load_data(self.recipe.data, self.recipe.seed)
+        """The data set, split.
+
+        Raises:
+            InputError: it is not the data that the run was made with.
+        """
+        data = load_data(self.recipe.data, self.recipe.seed)
+        if data.sha256() != self.data_sha256:
+            raise InputError(
+                f"{self.recipe.data.source} has changed since {self.path} was made from it; "
+                "bring the old data back or start another run (--out)"
+            )
+        return data
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash of the images and labels that the run was made with."""
+        return self._file.data_sha256
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -161,22 +177,19 @@ def create_run(path: Path, recipe: Recipe) -> Run:
         return run
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists and is no run; choose another --out")
-    run = Run(
-        path,
-        recipe,
-        RunFile(
-            space=build_space(recipe.space.name).name,
-            recipe=dumped,
-            seed=recipe.seed,
-            versions=library_versions(),
-            host=platform.node() or "unknown",
-            git=_git_revision(),
-        ),
+    data = load_data(recipe.data, recipe.seed)  # bad data is an error before anything is written
+    file = RunFile(
+        space=build_space(recipe.space.name).name,
+        recipe=dumped,
+        seed=recipe.seed,
+        versions=library_versions(),
+        host=platform.node() or "unknown",
+        git=_git_revision(),
+        data_sha256=data.sha256(),
     )
-    _ = run.data, run.space  # bad data is an error before anything is written
     path.mkdir(parents=True, exist_ok=True)
-    run._file.save(path / "run.json")
-    return run
+    file.save(path / "run.json")
+    return Run(path, recipe, file)
 
 
 def library_versions() -> dict[str, str]:

@@ -152,7 +152,7 @@ def export_subnet(
         "supernet": supernet_hash(run),
         "profile": file_hash(run.profile_path),
         "seed": run.recipe.seed,
-        "data": run.recipe.data.source,
+        "data": run.data_sha256,
         "versions": library_versions(),
     }
     folder = run.subnets_path / architecture.id

@@ -1,10 +1,66 @@
-"""x"""
+"""`report.html`: one file that tells a whole run, without a server and without a network."""
 
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
+from hardware_profiles.artifact import write_atomic
+from nas.reporting import formats
+from nas.reporting.charts import front_chart, predictor_chart, training_chart
+from nas.reporting.facts import Facts, gather
+from nas.reporting.predictor_facts import QUANTITIES
 from nas.run_directory import Run
 
 
+@dataclass(frozen=True)
+class Charts:
+    """Every chart as an `<svg>` element; None where its stage has not left anything to draw."""
+
+    front: str | None
+    predictors: str | None
+    training: str | None
+
+
 def write_report(run: Run) -> Path:
-    """x"""
+    """Write the report of what is there of a run, and return its path.
+
+    Raises:
+        InputError: a file of the run is damaged.
+    """
+    facts = gather(run)
+    write_atomic(run.report_path, render(facts, draw(facts)).encode())
     return run.report_path
+
+
+def draw(facts: Facts) -> Charts:
+    """Draw what there is."""
+    current = [search for search in facts.searches if not search.stale]
+    fitted = [predictor for predictor in facts.predictors if len(predictor.measured)]
+    return Charts(
+        front=front_chart(
+            current, facts.measured, QUANTITIES[current[-1].result.predicted_quantity]
+        )
+        if current
+        else None,
+        predictors=predictor_chart(fitted) if fitted else None,
+        training=training_chart(facts.training.records) if facts.training.records else None,
+    )
+
+
+def render(facts: Facts, charts: Charts) -> str:
+    """Fill the template; everything but the charts is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "cost": formats.cost,
+        "milliseconds": formats.milliseconds,
+        "number": formats.number,
+        "percent": formats.percent,
+        "setting": formats.setting,
+        "some": formats.some,
+    }
+    template = files("nas.reporting").joinpath("report.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(facts=facts, charts=charts)

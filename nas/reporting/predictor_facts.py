@@ -1,0 +1,86 @@
+"""How wrong the predictors of a run are on subnets they had not seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardware_profiles.profile import Profile
+from nas.artifacts import fitted_accuracy
+from nas.fitted_predictors import FittedAccuracy, FittedLatency, PredictorFile, fit_latency
+from nas.run_directory import Run
+from predictors.predictor import ErrorReport, Vector
+from search_spaces import InputError
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a predictor predicts, and how it is shown: the stored value times `scale`, in `unit`."""
+
+    name: str
+    unit: str
+    scale: float
+
+
+QUANTITIES = {
+    "error": Quantity("validation error", "%", 100.0),
+    "cross_entropy": Quantity("validation cross-entropy", "nats", 1.0),
+    "latency_ms": Quantity("latency", "ms", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class PredictorFacts:
+    """A predictor's stated error, and n guesses of subnets it had not seen beside the truth."""
+
+    quantity: Quantity
+    file: PredictorFile
+    report: ErrorReport
+    predicted: Vector  # n; empty where it could not be fitted again
+    measured: Vector  # n
+    problem: str | None  # why it could not
+
+
+def accuracy_facts(run: Run) -> tuple[FittedAccuracy | None, PredictorFacts | None]:
+    """Return the accuracy predictor of a run and its facts; None where it is not fitted yet."""
+    path = run.predictors_path / "accuracy.json"
+    if not path.exists():
+        return None, None
+    file = PredictorFile.load(path)
+    try:
+        fitted = fitted_accuracy(run)
+    except InputError as error:
+        return None, _not_fitted(file, error)
+    return fitted, _fitted(file, fitted.quantity, fitted)
+
+
+def latency_facts(run: Run, profile: Profile | None) -> PredictorFacts | None:
+    """Return the facts of the latency predictor of a run; None where it is not fitted yet."""
+    path = run.predictors_path / "latency.json"
+    if not path.exists():
+        return None
+    file = PredictorFile.load(path)
+    if profile is None:
+        return _not_fitted(file, f"{run.profile_path} is gone")
+    try:
+        # not `fitted_latency`, which refuses other machines' profiles: a report may be made there
+        return _fitted(file, "latency_ms", fit_latency(run.space, profile))
+    except InputError as error:
+        return _not_fitted(file, error)
+
+
+def _fitted(
+    file: PredictorFile, quantity: str, fitted: FittedAccuracy | FittedLatency
+) -> PredictorFacts:
+    return PredictorFacts(
+        quantity=QUANTITIES[quantity],
+        file=file,
+        report=fitted.report,
+        predicted=fitted.held_out_prediction,
+        measured=fitted.measured,
+        problem=None,
+    )
+
+
+def _not_fitted(file: PredictorFile, reason: object) -> PredictorFacts:
+    quantity = QUANTITIES.get(file.predicts, Quantity(file.predicts, "", 1.0))
+    return PredictorFacts(quantity, file, file.error, np.zeros(0), np.zeros(0), str(reason))

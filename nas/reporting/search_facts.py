@@ -1,0 +1,146 @@
+"""What the searches of a run found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hardware_profiles.artifact import read_json
+from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from nas.fitted_predictors import FittedAccuracy
+from nas.results import SearchResult
+from nas.run_directory import Run
+
+SOURCES = ("supernet", "profile", "accuracy_samples")  # what a search is made from, by its names
+Values = Mapping[str, int | float | str | bool]
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """One search, and what it left in `subnets/`."""
+
+    result: SearchResult
+    stale: tuple[str, ...]  # sources that changed since: its predictions are of others
+    model_path: str | None
+    manifest: Manifest | None
+    winner_loss: float | None  # predicted; the winner need not be on the predicted front
+
+    @property
+    def architecture_id(self) -> str | None:
+        """Id of the winner, else of the closest miss."""
+        chosen = self.result.winner or self.result.closest_miss
+        return chosen.architecture_id if chosen else None
+
+    @property
+    def typical_ms(self) -> float | None:
+        """Measured latency of the typical pass, which decides whether a budget is kept."""
+        winner, miss = self.result.winner, self.result.closest_miss
+        if miss is not None:
+            return miss.measured_latency_ms * (1 + miss.noise)
+        if winner is not None and self.manifest is not None:
+            for measured in self.manifest.measured:
+                if measured.latency_ms == winner.measured_latency_ms:
+                    return measured.latency_ms * (1 + measured.noise)
+        return None
+
+
+@dataclass(frozen=True)
+class ChosenArchitecture:
+    """A winner or a closest miss, under one budget or several."""
+
+    architecture_id: str
+    role: str
+    values: Values
+    costs: Mapping[str, int]  # analytic; empty where no file states them
+
+
+def search_facts(
+    run: Run, hashes: Mapping[str, str], accuracy: FittedAccuracy | None
+) -> tuple[SearchFacts, ...]:
+    """Return every search of a run, tightest budget first.
+
+    Args:
+        hashes: of the run's `SOURCES` as they are now.
+        accuracy: the accuracy predictor, if it is fitted.
+    """
+    results = [SearchResult.load(path) for path in (run.search_path / "budgets").glob("*.json")]
+    results.sort(key=lambda result: (result.budget_ms, sorted(result.limits.items())))
+    known = _known_values(run, results)
+    return tuple(_search(run, result, hashes, accuracy, known) for result in results)
+
+
+def _search(
+    run: Run,
+    result: SearchResult,
+    hashes: Mapping[str, str],
+    accuracy: FittedAccuracy | None,
+    known: Mapping[str, Values],
+) -> SearchFacts:
+    stale = tuple(name for name in SOURCES if result.made_from.get(name) != hashes.get(name))
+    if result.winner is None:
+        return SearchFacts(result, stale, None, None, None)
+    folder = run.subnets_path / result.winner.architecture_id
+    here = folder / MODEL_NAME  # a run that was moved or copied has it beside the report
+    manifest = folder / MANIFEST_NAME
+    return SearchFacts(
+        result=result,
+        stale=stale,
+        model_path=str(here) if here.is_file() else result.winner.model_path,
+        manifest=Manifest.load(manifest) if manifest.is_file() else None,
+        winner_loss=None
+        if stale
+        else _predicted_loss(run, result, result.winner.architecture_id, accuracy, known),
+    )
+
+
+def _predicted_loss(
+    run: Run,
+    result: SearchResult,
+    architecture_id: str,
+    accuracy: FittedAccuracy | None,
+    known: Mapping[str, Values],
+) -> float | None:
+    for member in result.front:
+        if member.architecture_id == architecture_id:
+            return member.predicted.get(result.predicted_quantity)
+    if accuracy is None or architecture_id not in known:
+        return None
+    genome = run.space.encode(run.space.architecture(known[architecture_id]))
+    return float(accuracy.predictor.predict(genome).mean[0])
+
+
+def latest_search(run: Run, searches: Sequence[SearchFacts]) -> SearchFacts | None:
+    """Return the search whose front is in `front.json`, which every new search overwrites."""
+    path = run.search_path / "front.json"
+    data = read_json(path) if path.exists() else None
+    if isinstance(data, dict):
+        for search in searches:
+            front = [member.model_dump(mode="json") for member in search.result.front]
+            if (search.result.budget_ms, front) == (data.get("budget_ms"), data.get("front")):
+                return search
+    return searches[-1] if searches else None
+
+
+def chosen_architectures(
+    run: Run, searches: Sequence[SearchFacts]
+) -> tuple[ChosenArchitecture, ...]:
+    """Return what was chosen or came closest, each architecture once."""
+    known = _known_values(run, [search.result for search in searches])
+    costs = {m.architecture_id: m.costs for s in searches for m in s.result.front}
+    costs |= {s.manifest.architecture_id: s.manifest.costs for s in searches if s.manifest}
+    roles: dict[str, list[str]] = {}
+    for search in searches:
+        if search.architecture_id is not None:
+            role = "chosen for" if search.result.winner else "closest miss of"
+            text = f"{role} {search.result.budget_ms:.4g} ms"
+            roles.setdefault(search.architecture_id, []).append(text)
+    return tuple(
+        ChosenArchitecture(id_, ", ".join(texts), known[id_], costs.get(id_, {}))
+        for id_, texts in roles.items()
+        if id_ in known
+    )
+
+
+def _known_values(run: Run, results: Sequence[SearchResult]) -> dict[str, Values]:
+    """Values by id of everything that was on a front or measured."""
+    known: dict[str, Values] = {m.architecture_id: m.values for r in results for m in r.front}
+    known.update({str(r["architecture_id"]): r["values"] for r in run.evaluations.read()})
+    return known
