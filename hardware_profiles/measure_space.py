@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from search_spaces.layer_module import layer_module
 from search_spaces.spread import spread_sample
 from search_spaces.supernet import assemble
 
-Progress = Callable[[int, int], None]  # visits done, visits in all
+Progress = Callable[[int, int], None]  # steps done, steps in all
 
 
 def measure_space(
@@ -41,16 +42,14 @@ def measure_space(
         num_calibration, num_held_out: whole subnets to measure, spread over the MACs of the space.
         max_specs: above this many distinct layer specs, that many are measured, spread over their
             MACs.
-        progress: called with visits done and visits in all.
+        progress: called with steps done and steps in all: opening every graph, then every visit.
     """
     rng = np.random.default_rng(seed)
     specs = spread_specs(space, max_specs)
     architectures = [
         space.decode(genome) for genome in spread_sample(space, num_calibration + num_held_out, rng)
     ]
-    models = [spec_onnx(spec) for spec in specs]
-    models += [random_subnet_onnx(space, architecture) for architecture in architectures]
-    done, total = 0, len(models) * passes
+    done, total = 0, (len(specs) + len(architectures)) * (1 + passes)
 
     def advance() -> None:
         nonlocal done
@@ -58,7 +57,11 @@ def measure_space(
         if progress is not None:
             progress(done, total)
 
-    runners = [onnx_runner(model, threads) for model in models]
+    runners = []
+    models = chain(map(spec_onnx, specs), (random_subnet_onnx(space, one) for one in architectures))
+    for model in models:
+        runners.append(onnx_runner(model, threads))
+        advance()
     measured = measure(runners, passes, seed=seed, progress=advance)
     held_out = set(rng.choice(len(architectures), num_held_out, replace=False).tolist())
     return Profile(

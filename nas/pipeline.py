@@ -7,7 +7,6 @@ be called alone, again, or after an interruption; finished work is found and not
 from collections.abc import Iterable
 from pathlib import Path
 
-from hardware_profiles.artifact import read_json
 from hardware_profiles.measure_space import measure_space
 from hardware_profiles.profile import Profile
 from nas.artifacts import (
@@ -26,7 +25,7 @@ from nas.exporting.verify import Verification, verify_folder
 from nas.fitted_predictors import FittedAccuracy, FittedLatency, describe_error
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
-from nas.results import ExportResult, RunResult, SearchResult
+from nas.results import ExportResult, Front, RunResult, SearchResult
 from nas.run_directory import Run, create_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
@@ -240,9 +239,8 @@ def front_ids(where: RunLike) -> list[str]:
     Raises:
         InputError: nothing was searched yet.
     """
-    data = read_json(open_run(where).search_path / "front.json")
-    assert isinstance(data, dict)
-    return [str(member["architecture_id"]) for member in data["front"]]
+    front = Front.load(open_run(where).search_path / "front.json")
+    return [member.architecture_id for member in front.members]
 
 
 def verify(folder: Path | str) -> Verification:

@@ -45,6 +45,16 @@ class ClosestMiss(BaseModel):
     validation_accuracy: float
 
 
+class Front(Artifact):
+    """`search/front.json`: the predicted front of the last search."""
+
+    kind: Literal["front"] = "front"
+    space: str
+    budget_ms: float
+    members: tuple[FrontMember, ...]
+    made_from: Mapping[str, Any]
+
+
 class SearchResult(Artifact):
     """`search/budgets/*.json`: what one search under one budget gave."""
 

@@ -62,10 +62,6 @@ class LayerSpec:
         """Shapes of the inputs without the batch, float32."""
         return LAYER_KINDS[self.kind].input_shapes(self.values)
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain data; `LayerSpec.of(data["kind"], data["fields"])` reads it back."""
-        return {"kind": self.kind, "fields": dict(self.fields)}
-
 
 @dataclass(frozen=True)
 class LayerKind:

@@ -25,6 +25,7 @@ from nas.exporting.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
     REFERENCE_NAME,
+    ArchitectureFile,
     Manifest,
     MeasuredLatency,
     Preprocessing,
@@ -144,7 +145,7 @@ def export_subnet(
     _, channels, height, width = images.shape
     files = {
         MODEL_NAME: exported.model,
-        ARCHITECTURE_NAME: (json.dumps(architecture.to_json(), indent=1) + "\n").encode(),
+        ARCHITECTURE_NAME: ArchitectureFile.model_validate(architecture.to_json()).to_bytes(),
         REFERENCE_NAME: _reference(subnet, images[:NUM_REFERENCES]),
     }
     data = run.data

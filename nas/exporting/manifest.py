@@ -15,6 +15,15 @@ REFERENCE_NAME = "reference.npz"
 ARCHITECTURE_NAME = "architecture.json"
 
 
+class ArchitectureFile(Artifact):
+    """`architecture.json`: which architecture of which space the model is."""
+
+    kind: Literal["architecture"] = "architecture"
+    space: str
+    id: str
+    values: Mapping[str, int | float | str | bool]
+
+
 class Preprocessing(BaseModel):
     """How to make the model's input from an image: resize, scale to 0..1, normalise per channel."""
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from nas.reporting.formats import budget
 from nas.reporting.predictor_facts import PredictorFacts, Quantity
 from nas.reporting.search_facts import SearchFacts
 from nas.reporting.svg import COLORS, draw_svg
 from nas.searching.evaluations import MeasuredSubnet
 
-_STAR = {"marker": "*", "markersize": 15, "linestyle": "none", "color": COLORS["chosen"]}
-_MISS = {"marker": "X", "markersize": 10, "linestyle": "none", "color": COLORS["chosen"]}
+_STAR = {"marker": "*", "markersize": 15, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
+_MISS = {"marker": "X", "markersize": 10, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
 
 
 def front_chart(
@@ -76,7 +77,7 @@ def _draw_measured(
         markersize=4.5,
         linewidth=1,
         color=COLORS["measured"],
-        label="subnet (measured), line to its typical pass",
+        label="subnet (measured)",
     )
     for search in searches:
         winner, miss = search.result.winner, search.result.closest_miss
@@ -95,7 +96,7 @@ def _draw_budgets(panel: Any, budgets_ms: Iterable[float]) -> None:
     for budget_ms in sorted(budgets_ms):
         panel.axvline(budget_ms, color=COLORS["ink"], linestyle="--", linewidth=1, label="budget")
         panel.annotate(
-            f"{budget_ms:.4g} ms",
+            budget(budget_ms),
             (budget_ms, 0.98),
             xycoords=panel.get_xaxis_transform(),
             xytext=(-3, 0),

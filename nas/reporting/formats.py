@@ -10,12 +10,22 @@ def number(value: float | None, digits: int = 4) -> str:
         return MISSING
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def rank(value: float | None) -> str:
+    """Return a rank correlation; a constant has none."""
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def milliseconds(value: float | None) -> str:
     """Return a latency with its unit."""
     return MISSING if value is None else f"{number(value)} ms"
+
+
+def budget(value_ms: float) -> str:
+    """Return a budget as it was given, with its unit."""
+    return f"{value_ms:.4g} ms"
 
 
 def percent(share: float | None, decimals: int = 2) -> str:

@@ -39,6 +39,12 @@ class PredictorFacts:
     measured: Vector  # n
     problem: str | None  # why it could not
 
+    @property
+    def restated(self) -> bool:
+        """Tell whether the file states another error than its predictor has now."""
+        stated, found = self.file.error, self.report
+        return stated.n != found.n or f"{stated.mape:.3f}" != f"{found.mape:.3f}"
+
 
 def accuracy_facts(run: Run) -> tuple[FittedAccuracy | None, PredictorFacts | None]:
     """Return the accuracy predictor of a run and its facts; None where it is not fitted yet."""

@@ -55,10 +55,12 @@ def render(facts: Facts, charts: Charts) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
+        "budget": formats.budget,
         "cost": formats.cost,
         "milliseconds": formats.milliseconds,
         "number": formats.number,
         "percent": formats.percent,
+        "rank": formats.rank,
         "setting": formats.setting,
         "some": formats.some,
     }

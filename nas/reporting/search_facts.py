@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hardware_profiles.artifact import read_json
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from nas.fitted_predictors import FittedAccuracy
-from nas.results import SearchResult
+from nas.reporting.formats import budget
+from nas.results import Front, SearchResult
 from nas.run_directory import Run
 
 SOURCES = ("supernet", "profile", "accuracy_samples")  # what a search is made from, by its names
@@ -47,7 +47,7 @@ class ChosenArchitecture:
     """A winner or a closest miss, under one budget or several."""
 
     architecture_id: str
-    role: str
+    roles: tuple[str, ...]
     values: Values
     costs: Mapping[str, int]  # analytic; empty where no file states them
 
@@ -110,11 +110,15 @@ def _predicted_loss(
 def latest_search(run: Run, searches: Sequence[SearchFacts]) -> SearchFacts | None:
     """Return the search whose front is in `front.json`, which every new search overwrites."""
     path = run.search_path / "front.json"
-    data = read_json(path) if path.exists() else None
-    if isinstance(data, dict):
+    if path.exists():
+        front = Front.load(path)
         for search in searches:
-            front = [member.model_dump(mode="json") for member in search.result.front]
-            if (search.result.budget_ms, front) == (data.get("budget_ms"), data.get("front")):
+            found = search.result
+            if (found.budget_ms, found.front, found.made_from) == (
+                front.budget_ms,
+                front.members,
+                front.made_from,
+            ):
                 return search
     return searches[-1] if searches else None
 
@@ -130,10 +134,10 @@ def chosen_architectures(
     for search in searches:
         if search.architecture_id is not None:
             role = "chosen for" if search.result.winner else "closest miss of"
-            text = f"{role} {search.result.budget_ms:.4g} ms"
+            text = f"{role} {budget(search.result.budget_ms)}"
             roles.setdefault(search.architecture_id, []).append(text)
     return tuple(
-        ChosenArchitecture(id_, ", ".join(texts), known[id_], costs.get(id_, {}))
+        ChosenArchitecture(id_, tuple(dict.fromkeys(texts)), known[id_], costs.get(id_, {}))
         for id_, texts in roles.items()
         if id_ in known
     )

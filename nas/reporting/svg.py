@@ -63,7 +63,7 @@ def draw_svg(name: str, title: str, num_panels: int, draw: Draw, height: float =
             handles |= dict(zip(labels, found, strict=True))
         if handles:
             figure.legend(
-                list(handles.values()), list(handles), loc="outside lower center", ncols=4
+                list(handles.values()), list(handles), loc="outside lower center", ncols=5
             )
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return _inline(buffer.getvalue(), name, title)

@@ -4,7 +4,6 @@ found.
 
 import csv
 import io
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from nas.exporting.export import export_subnet
 from nas.exporting.manifest import MODEL_NAME
 from nas.fitted_predictors import FittedAccuracy, fit_latency
 from nas.progress import progress_bar, say
-from nas.results import ClosestMiss, FrontMember, SearchResult, Winner
+from nas.results import ClosestMiss, Front, FrontMember, SearchResult, Winner
 from nas.run_directory import Run
 from nas.searching.choose import Choice, Chooser
 from nas.searching.evaluations import Evaluations
@@ -207,9 +206,13 @@ def _write_front(run: Run, result: SearchResult) -> None:
     """Write the latest front as JSON and as CSV; measured and predicted are columns of their
     own.
     """
+    Front(
+        space=result.space,
+        budget_ms=result.budget_ms,
+        members=result.front,
+        made_from=result.made_from,
+    ).save(run.search_path / "front.json")
     members = [member.model_dump(mode="json") for member in result.front]
-    data = {"budget_ms": result.budget_ms, "space": result.space, "front": members}
-    write_atomic(run.search_path / "front.json", (json.dumps(data, indent=1) + "\n").encode())
     groups = ("costs", "predicted", "measured")
     columns = list(dict.fromkeys((g, key) for g in groups for m in members for key in m[g]))
     buffer = io.StringIO()

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from hardware_profiles.artifact import read_json
+from nas.results import Front
 from nas.run_directory import Run
 from search_spaces import Architecture, InputError
 
@@ -48,8 +49,6 @@ def known_architectures(run: Run) -> dict[str, Architecture]:
     values += [record["values"] for record in run.evaluations.read()]
     front = run.search_path / "front.json"
     if front.exists():
-        data = read_json(front)
-        members = data.get("front", []) if isinstance(data, dict) else []
-        values += [member["values"] for member in members]
+        values += [member.values for member in Front.load(front).members]
     architectures = [run.space.architecture(value) for value in values]
     return {architecture.id: architecture for architecture in architectures}

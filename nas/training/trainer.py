@@ -69,6 +69,7 @@ class Trainer:
         self._batch_size = batch_size
         self.steps_per_epoch = len(data.train) // batch_size
         self.next_epoch = 0
+        self._note = ""  # figures of the last epoch, in words
 
     @property
     def num_steps(self) -> int:
@@ -95,10 +96,9 @@ class Trainer:
 
     def train(self, report: Report = lambda done, note: None) -> None:
         """Train from where it stands to the last epoch."""
-        note = ""
         for epoch in range(self.next_epoch, self._config.epochs):
             start = time.perf_counter()
-            loss = self._train_epoch(epoch, lambda done: report(done, note))  # noqa: B023
+            loss = self._train_epoch(epoch, report)
             seconds = time.perf_counter() - start
             record: dict[str, Any] = {
                 "epoch": epoch + 1,
@@ -113,9 +113,9 @@ class Trainer:
             self._metrics.append(record)
             self.next_epoch = epoch + 1
             self._save()
-            note = _note(record, note)
+            self._note = _note(record, self._note)
 
-    def _train_epoch(self, epoch: int, report: Callable[[int], None]) -> float:
+    def _train_epoch(self, epoch: int, report: Report) -> float:
         rng = np.random.default_rng([self._seed, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         order = rng.permutation(len(self._data.train))
@@ -129,7 +129,7 @@ class Trainer:
             images, labels = self._normalizer(self._data.train, index)
             images = augment(images, self._config, generator)
             total += self._step(self._strategy.step(epoch, rng), (images, labels))
-            report(epoch * self.steps_per_epoch + step + 1)
+            report(epoch * self.steps_per_epoch + step + 1, self._note)
         loss = float(total) / self.steps_per_epoch
         if not math.isfinite(loss):
             raise InputError(

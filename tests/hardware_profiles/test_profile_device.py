@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,9 +201,7 @@ def test_order_leaves_the_global_generator_alone(machine):
 
 def test_progress_is_called_after_every_visit(machine):
     runners = [machine.runner(lambda call: LONG, name) for name in "ab"]
-    measure(
-        runners, 3, WINDOWS, progress=lambda: machine.log.append("done"), clock=machine.clock
-    )
+    measure(runners, 3, WINDOWS, progress=lambda: machine.log.append("done"), clock=machine.clock)
     after_warm_up = machine.log[2:]
     assert after_warm_up[RUNS_OF_VISIT :: RUNS_OF_VISIT + 1] == ["done"] * 6
     assert after_warm_up.count("done") == 6
@@ -244,10 +243,10 @@ def test_a_clock_too_coarse_for_the_item_does_not_end_the_measuring(machine):
 
 ALONE = """
 import json, sys
-source, folder = sys.argv[1:]
-sys.path.insert(0, folder)
+source = sys.argv[1]
 namespace = {"__name__": "profile_device"}
-exec(compile(open(source).read(), source, "exec"), namespace)
+with open(source) as file:
+    exec(compile(file.read(), source, "exec"), namespace)
 loaded = {name.partition(".")[0] for name in sys.modules}
 found = namespace["measure"]([lambda: sum(range(2000)), lambda: None], passes=2)
 print(json.dumps({
@@ -263,7 +262,7 @@ def run_alone(interpreter, folder):
     """Run the file in an interpreter that sees no installed package; what it printed."""
     source = profile_device.__file__
     run = subprocess.run(
-        [interpreter, "-I", "-S", "-W", "error", "-c", ALONE, source, str(folder)],
+        [interpreter, "-I", "-S", "-W", "error", "-c", ALONE, source],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -273,7 +272,7 @@ def run_alone(interpreter, folder):
 
 
 def test_syntax_is_that_of_python_3_8():
-    source = open(profile_device.__file__, encoding="utf-8").read()
+    source = Path(profile_device.__file__).read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 8))
 
 

@@ -74,8 +74,8 @@ def test_this_machine(threads):
     assert target.runtime_version == onnxruntime.__version__
     assert target.provider in onnxruntime.get_available_providers()
     assert (target.precision, target.batch_size, target.threads) == ("fp32", 1, threads)
-    for part in (platform.system(), platform.release(), platform.machine()):
-        assert part in target.operating_system
+    assert platform.system() in target.operating_system
+    assert platform.machine() in target.operating_system
 
 
 def test_processor_name_is_the_systems():

