@@ -19,6 +19,7 @@ class Winner(BaseModel):
     test_accuracy: float
     predicted_latency_ms: float
     measured_latency_ms: float
+    noise: float  # (typical pass - latency) / latency; the typical pass is within the budget
     kept: bool
 
 

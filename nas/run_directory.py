@@ -3,6 +3,7 @@
 import fcntl
 import json
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hardware_profiles.artifact import Artifact, tool_version
 from nas.append_log import AppendLog
-from nas.config import Recipe, differing_keys
+from nas.config import Recipe, check_recipe, differing_keys
 from nas.data import ImageData, load_data
 from nas.progress import say
 from search_spaces import InputError, SearchSpace, build_space
@@ -41,6 +42,8 @@ class RunFile(Artifact):
     host: str
     git: str | None
     data_sha256: str
+    num_classes: int
+    num_channels: int
     stages: Mapping[str, StageState] = {}
 
 
@@ -89,8 +92,8 @@ class Run:
         """The search space, for the classes and channels of the data."""
         return build_space(
             self.recipe.space.name,
-            num_classes=self.data.num_classes,
-            input_channels=self.data.num_channels,
+            num_classes=self._file.num_classes,
+            input_channels=self._file.num_channels,
         )
 
     @property
@@ -102,20 +105,24 @@ class Run:
     def stage(self, name: str) -> Iterator[None]:
         """Record how long a stage takes and print a line when it is done. One process at a time.
 
-        A stage that finds its work done already keeps the seconds of the time it did it.
+        Interrupted work counts; a stage that finds its work done keeps the seconds it took then.
         """
         if self._lock is not None:
             raise AssertionError("stages do not nest")
-        earlier = self.stages.get(name)
+        earlier = self.stages.get(name, StageState(state="running", seconds=0.0))
         start = time.perf_counter()
         with self._locked():
-            self._record(name, "running", earlier.seconds if earlier else 0.0)
-            yield
+            self._record(name, "running", earlier.seconds)
+            try:
+                yield
+            except BaseException:
+                self._record(name, "running", earlier.seconds + time.perf_counter() - start)
+                raise
             seconds = time.perf_counter() - start
-            if earlier and earlier.state == "done":
-                seconds = max(seconds, earlier.seconds)
-            self._record(name, "done", seconds)
-        say(f"{name:<11} {time.perf_counter() - start:6.1f} s")
+            before = earlier.seconds
+            done_before = earlier.state == "done"
+            self._record(name, "done", max(seconds, before) if done_before else seconds + before)
+        say(f"{name:<11} {seconds:6.1f} s")
 
     def _record(self, name: str, state: Literal["running", "done"], seconds: float) -> None:
         stage = StageState(state=state, seconds=round(seconds, 3))
@@ -132,10 +139,19 @@ class Run:
                     f"{self.path}: another process is working on this run; wait for it or stop it"
                 ) from None
             self._lock = lock
+            self._remove_leftovers()
             try:
                 yield
             finally:
                 self._lock = None
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed process had not finished writing; the lock must be held."""
+        for path in list(self.path.rglob(".*.tmp")):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def is_run(path: Path) -> bool:
@@ -155,7 +171,11 @@ def open_run(path: Path | str | Run) -> Run:
     if not is_run(path):
         raise InputError(f"{path} is not a run (no run.json in it); make one with `nas run`")
     file = RunFile.load(path / "run.json")
-    return Run(path, Recipe.model_validate(file.recipe), file)
+    try:
+        return Run(path, check_recipe(file.recipe), file)
+    except InputError as error:
+        made_by = file.tool_version
+        raise InputError(f"{path / 'run.json'} (written by version {made_by}): {error}") from None
 
 
 def create_run(path: Path, recipe: Recipe) -> Run:
@@ -186,6 +206,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
         host=platform.node() or "unknown",
         git=_git_revision(),
         data_sha256=data.sha256(),
+        num_classes=data.num_classes,
+        num_channels=data.num_channels,
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")

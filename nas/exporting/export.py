@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -18,7 +19,6 @@ from torch import Tensor, fx
 from hardware_profiles.artifact import file_hash, write_atomic
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile import Profile
-from hardware_profiles.profile_device import Measurement
 from nas.artifacts import load_profile, load_supernet, subnet_evaluator, supernet_hash
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
@@ -42,6 +42,21 @@ from search_spaces.supernet import Supernet
 NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere
 PARITY_BATCH_SIZE = 64
 NUM_PARITY_IMAGES = 256
+
+
+class Timing(Protocol):
+    """What was measured of a model file."""
+
+    @property
+    def latency_ms(self) -> float:
+        """The least window median."""
+
+    @property
+    def noise(self) -> float:
+        """(Typical pass - latency) / latency."""
+
+    def keeps(self, budget_ms: float) -> bool:
+        """Tell whether the typical pass is within a budget."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,7 @@ def file_parity(model: bytes, subnet: fx.GraphModule, images: Tensor, batch_size
 def export_subnet(
     run: Run,
     exported: Exported,
-    measurement: Measurement,
+    measurement: Timing,
     *,
     supernet: Supernet,
     evaluator: SubnetEvaluator,
@@ -221,7 +236,7 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
 
 
 def _tightest(
-    folder: Path, supernet_sha256: object, budget_ms: float | None, measurement: Measurement
+    folder: Path, supernet_sha256: object, budget_ms: float | None, measurement: Timing
 ) -> float | None:
     """Of this budget and the one an earlier export states, the tighter one still kept."""
     if not (folder / MANIFEST_NAME).is_file():

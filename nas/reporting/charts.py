@@ -137,34 +137,37 @@ def predictor_chart(predictors: Sequence[PredictorFacts]) -> str:
 
 
 def training_chart(records: Sequence[Mapping[str, Any]]) -> str:
-    """Draw loss, learning rate and the accuracy of both ends of the space over the epochs."""
+    """Draw loss, learning rate and, once looked at, the accuracy of both ends of the space."""
+    looked_at = [record for record in records if "smallest_accuracy" in record]
 
     def draw(axes: list[Any]) -> None:
-        loss, rate, accuracy = axes
-        _line(loss, records, "loss", "training loss, measured (nats)")
-        _line(rate, records, "learning_rate", "learning rate")
-        for name, marker, line in (("smallest", "v", "--"), ("largest", "^", "-")):
-            looked_at = [r for r in records if f"{name}_accuracy" in r]
-            accuracy.plot(
-                [record["epoch"] for record in looked_at],
-                [record[f"{name}_accuracy"] * 100 for record in looked_at],
-                marker=marker,
-                markersize=5,
-                linestyle=line,
-                linewidth=1.2,
-                color=COLORS["measured"],
-                label=f"{name} subnet (measured)",
-            )
-        accuracy.set_ylabel("validation accuracy, measured (%)")
+        _line(axes[0], records, "loss", "training loss, measured (nats)")
+        _line(axes[1], records, "learning_rate", "learning rate")
+        if looked_at:
+            _draw_accuracies(axes[2], looked_at)
         for panel in axes:
             panel.set_xlabel("epoch")
+            panel.set_xlim(0, records[-1]["epoch"] * 1.03)
             panel.xaxis.get_major_locator().set_params(integer=True)
 
-    title = (
-        "Training over the epochs: loss, learning rate, measured validation accuracy of the "
-        "smallest and of the largest subnet."
-    )
-    return draw_svg("training", title, 3, draw, height=3.4)
+    accuracy = ", measured validation accuracy of the smallest and of the largest subnet"
+    title = f"Training over the epochs: loss, learning rate{accuracy if looked_at else ''}."
+    return draw_svg("training", title, 3 if looked_at else 2, draw, height=3.4)
+
+
+def _draw_accuracies(panel: Any, records: Sequence[Mapping[str, Any]]) -> None:
+    for name, marker, line in (("smallest", "v", "--"), ("largest", "^", "-")):
+        panel.plot(
+            [record["epoch"] for record in records],
+            [record[f"{name}_accuracy"] * 100 for record in records],
+            marker=marker,
+            markersize=5,
+            linestyle=line,
+            linewidth=1.2,
+            color=COLORS["measured"],
+            label=f"{name} subnet (measured)",
+        )
+    panel.set_ylabel("validation accuracy, measured (%)")
 
 
 def _line(panel: Any, records: Sequence[Mapping[str, Any]], key: str, label: str) -> None:

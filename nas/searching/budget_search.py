@@ -58,6 +58,7 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     known = _known_result(run, path, made_from)
     if known is not None:
         say(f"            {path} has this search already")
+        _write_front(run, known)
         return known
     supernet = load_supernet(run)
     evaluator = subnet_evaluator(run, supernet)
@@ -73,13 +74,13 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         choice = chooser.choose(budget_ms, run.recipe.seed, advance)
     winner = None
     if choice.winner is not None:
-        assert choice.exported is not None and choice.measurement is not None
+        assert choice.exported is not None
         genome = run.space.encode(choice.exported.architecture)
         predicted = float(choice.problem.evaluate(genome).latency_ms[0])
         folder, manifest = export_subnet(
             run,
             choice.exported,
-            choice.measurement,
+            choice.winner,
             supernet=supernet,
             evaluator=evaluator,
             profile=profile,
@@ -92,7 +93,8 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
             validation_accuracy=manifest.validation_accuracy,
             test_accuracy=manifest.test_accuracy,
             predicted_latency_ms=predicted,
-            measured_latency_ms=choice.measurement.latency_ms,
+            measured_latency_ms=choice.winner.latency_ms,
+            noise=choice.winner.noise,
             kept=True,
         )
     miss = choice.closest_miss

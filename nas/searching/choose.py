@@ -21,14 +21,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner, exported in memory and measured twice; or None and what came closest."""
+    """The winner, exported in memory and measured twice; or None and what came closest.
+
+    The winner's latency is the slower of its two measurements.
+    """
 
     outcome: SearchOutcome  # of the last round
     problem: SearchProblem
     rounds: int
     winner: MeasuredSubnet | None
     exported: Exported | None
-    measurement: Measurement | None
     closest_miss: MeasuredSubnet | None
 
 
@@ -70,9 +72,9 @@ class Chooser:
         outcome = search(problem, self._config, np.random.default_rng([seed, 0]), report)
         for number in range(1, self._config.rounds + 1):
             self._measure(self._finalists(outcome))
-            winner, exported, measurement = self._confirm(budget_ms, problem)
+            winner, exported = self._confirm(budget_ms, problem)
             if winner is not None:
-                return Choice(outcome, problem, number, winner, exported, measurement, None)
+                return Choice(outcome, problem, number, winner, exported, None)
             miss = self._closest(problem)
             if number == self._config.rounds:
                 break
@@ -87,7 +89,7 @@ class Chooser:
             except InfeasibleError as error:
                 self._say(str(error))
                 break
-        return Choice(outcome, problem, number, None, None, None, miss)
+        return Choice(outcome, problem, number, None, None, miss)
 
     def _finalists(self, outcome: SearchOutcome) -> list[Architecture]:
         """Best predicted feasible ones that were not measured yet."""
@@ -114,6 +116,7 @@ class Chooser:
     def _log(
         self, architecture: Architecture, accuracy: float, loss: float, result: Measurement
     ) -> MeasuredSubnet:
+        """Log a measurement; return the slowest so far of its architecture."""
         measured = MeasuredSubnet(
             architecture_id=architecture.id,
             values=architecture.values,
@@ -124,8 +127,7 @@ class Chooser:
             latency_ms=result.latency_ms,
             noise=result.noise,
         )
-        self._evaluations.add(measured)
-        return measured
+        return self._evaluations.add(measured)
 
     def _within_limits(self, problem: SearchProblem) -> list[MeasuredSubnet]:
         """Measured subnets that keep the analytic limits, whatever their latency."""
@@ -138,25 +140,21 @@ class Chooser:
 
     def _confirm(
         self, budget_ms: float, problem: SearchProblem
-    ) -> tuple[MeasuredSubnet | None, Exported | None, Measurement | None]:
+    ) -> tuple[MeasuredSubnet | None, Exported | None]:
         """Measure the best candidate's file once more; the next one where it then misses."""
         candidates = [m for m in self._within_limits(problem) if m.keeps(budget_ms)]
         candidates.sort(key=lambda m: (-m.validation_accuracy, m.cross_entropy, m.latency_ms))
         for candidate in candidates:
             exported = self._export(self._evaluations.architecture(candidate))
             result = measure_files([exported.model], self._threads)[0]
-            again = self._log(
-                exported.architecture,
-                candidate.validation_accuracy,
-                candidate.cross_entropy,
-                result,
-            )
-            if again.keeps(budget_ms):
-                return again, exported, result
-        return None, None, None
+            accuracy, loss = candidate.validation_accuracy, candidate.cross_entropy
+            slower = self._log(exported.architecture, accuracy, loss, result)
+            if slower.keeps(budget_ms):
+                return slower, exported
+        return None, None
 
     def _closest(self, problem: SearchProblem) -> MeasuredSubnet:
-        return min(self._within_limits(problem), key=lambda m: m.latency_ms * (1 + m.noise))
+        return min(self._within_limits(problem), key=lambda m: m.typical_ms)
 
     def _measured(self) -> tuple[Population, Vector]:
         known = self._evaluations.all()

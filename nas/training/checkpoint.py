@@ -3,7 +3,6 @@ is.
 """
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from hashlib import sha256
@@ -11,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from hardware_profiles.artifact import FORMAT, tool_version
+from hardware_profiles.artifact import FORMAT, tool_version, write_atomic
 from search_spaces import InputError
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and JSON state into one file, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "format": FORMAT,
         "kind": "checkpoint",
@@ -28,15 +26,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
         "sha256": tensors_hash(tensors),
         **state,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={"state": json.dumps(metadata)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(contiguous, metadata={"state": json.dumps(metadata)}))
 
 
 def load_checkpoint(path: Path, space: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -26,7 +26,7 @@ class Note(Artifact):
     kind: Literal["note"] = "note"
     text: str
     share: float
-    inside: dict[str, float] = {}
+    inside: dict[str, float] | None = None
 
 
 @pytest.fixture
