@@ -110,10 +110,10 @@ def read_json(path: Path) -> object:
         InputError: absent, or not JSON (truncated, say).
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(
             f"{path}: not readable as JSON ({error}); delete it to make it anew"
         ) from None

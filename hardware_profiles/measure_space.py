@@ -13,7 +13,7 @@ from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile import LayerLatency, Profile, SubnetLatency
 from hardware_profiles.profile_device import Measurement, measure, onnx_runner
 from hardware_profiles.target import this_machine
-from search_spaces import Architecture, LayerSpec, SearchSpace
+from search_spaces import Architecture, InputError, LayerSpec, SearchSpace
 from search_spaces.layer_module import layer_module
 from search_spaces.spread import spread_sample
 from search_spaces.supernet import assemble
@@ -43,12 +43,22 @@ def measure_space(
         max_specs: above this many distinct layer specs, that many are measured, spread over their
             MACs.
         progress: called with steps done and steps in all: opening every graph, then every visit.
+
+    Raises:
+        InputError: a setting that asks for less than one.
     """
+    if min(threads, passes, max_specs, num_calibration) < 1 or num_held_out < 0:
+        raise InputError(
+            "expected threads, passes, max_specs and num_calibration of at least 1, got "
+            f"{threads}, {passes}, {max_specs}, {num_calibration} (and num_held_out {num_held_out})"
+        )
     rng = np.random.default_rng(seed)
     specs = spread_specs(space, max_specs)
     architectures = [
         space.decode(genome) for genome in spread_sample(space, num_calibration + num_held_out, rng)
     ]
+    num_held_out = min(num_held_out, len(architectures) // 2)  # a small space has fewer
+    held_out = set(rng.choice(len(architectures), num_held_out, replace=False).tolist())
     done, total = 0, (len(specs) + len(architectures)) * (1 + passes)
 
     def advance() -> None:
@@ -63,7 +73,6 @@ def measure_space(
         runners.append(onnx_runner(model, threads))
         advance()
     measured = measure(runners, passes, seed=seed, progress=advance)
-    held_out = set(rng.choice(len(architectures), num_held_out, replace=False).tolist())
     return Profile(
         space=space.name,
         target=this_machine(threads),
@@ -81,14 +90,22 @@ def measure_space(
 
 
 def spread_specs(space: SearchSpace, limit: int) -> list[LayerSpec]:
-    """Return the distinct layer specs; above `limit`, that many at even steps of (kind, MACs)."""
+    """Return the distinct layer specs; above `limit`, that many.
+
+    Every kind gets its share, at even steps of MACs.
+    """
     grid = space.layers
-    order = sorted(
-        range(len(grid.specs)), key=lambda i: (grid.specs[i].kind, grid.spec_costs[i + 1, 0])
-    )
-    if len(order) > limit:
-        order = [order[i] for i in np.linspace(0, len(order) - 1, limit).round().astype(int)]
-    return [grid.specs[i] for i in order]
+    kinds: dict[str, list[int]] = {}
+    for i in np.argsort(grid.spec_costs[1:, 0], kind="stable"):
+        kinds.setdefault(grid.specs[i].kind, []).append(int(i))
+    chosen: list[int] = []
+    left, specs_left = limit, len(grid.specs)
+    for positions in sorted(kinds.values(), key=len):  # a kind's share, but at least one of it
+        share = min(len(positions), max(1, round(left * len(positions) / specs_left)), left)
+        steps = np.linspace(0, len(positions) - 1, share).round().astype(int)
+        chosen += [positions[step] for step in steps]
+        left, specs_left = left - share, specs_left - len(positions)
+    return [grid.specs[i] for i in chosen]
 
 
 def spec_onnx(spec: LayerSpec) -> bytes:

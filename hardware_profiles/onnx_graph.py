@@ -60,13 +60,18 @@ def onnx_model(
     Raises:
         UnknownOperationError: the module holds an operation the emitter does not know.
     """
-    traced = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
-    graph, names = _Graph(), {}
+    traced = _trace(module)
+    graph = _Graph()
+    names: dict[fx.Node, str] = {}
     folded = _folded_norms(traced)
     for node in traced.graph.nodes:
         if node.op == "placeholder":
+            if names and node.users:
+                raise UnknownOperationError("no ONNX emission for a second input")
             names[node] = INPUT_NAME
         elif node.op == "output":
+            if node.args[0] not in names:
+                raise UnknownOperationError("no ONNX emission for more than one output")
             graph.add("Identity", [names[node.args[0]]], OUTPUT_NAME)
         elif node in folded.values():
             names[node] = names[node.args[0]]
@@ -74,35 +79,48 @@ def onnx_model(
             names[node] = f"{node.name}_out"  # never the name of the graph's input or output
             inputs = [names[source] for source in node.all_input_nodes]
             _emit(graph, traced, node, inputs, names[node], folded.get(node))
-    num_outputs = _output_features(traced)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "subnet",
             [_tensor(INPUT_NAME, [BATCH_NAME, *input_shape])],
-            [_tensor(OUTPUT_NAME, [BATCH_NAME, *num_outputs])],
+            [_tensor(OUTPUT_NAME, None)],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="supernet-engine",
     )
+    _infer_output_shape(model)
     helper.set_model_props(model, dict(metadata or {}))
     return model
 
 
-def _tensor(name: str, shape: Sequence[int | str]) -> Any:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape))
+def _trace(module: nn.Module) -> fx.GraphModule:
+    """Trace a module; a single torch layer is put into a chain of one, where it stays a layer."""
+    if isinstance(module, fx.GraphModule):
+        return module
+    try:
+        return fx.symbolic_trace(nn.Sequential(module) if _is_layer(module) else module)
+    except fx.proxy.TraceError as error:
+        raise UnknownOperationError(f"{type(module).__name__} cannot be traced: {error}") from None
 
 
-def _output_features(traced: fx.GraphModule) -> list[int | str]:
-    """Shape of the output after the batch; free where the last module does not tell."""
-    last = next(reversed(traced.graph.nodes)).args[0]
-    if last.op == "call_module" and isinstance(
-        linear := traced.get_submodule(last.target), nn.Linear
-    ):
-        return [linear.out_features]
-    return ["channels", "height", "width"]
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv2d, *MODULES))
+
+
+def _infer_output_shape(model: Any) -> None:
+    """State the shape of the output, which also proves that the graph fits together."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise UnknownOperationError(f"no ONNX emission: {str(error).splitlines()[0]}") from None
+    model.graph.output[0].CopyFrom(inferred.graph.output[0])
+
+
+def _tensor(name: str, shape: Sequence[int | str] | None) -> Any:
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
 def _folded_norms(traced: fx.GraphModule) -> dict[fx.Node, fx.Node]:
@@ -132,6 +150,8 @@ def _emit(
 ) -> None:
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))
+        if getattr(module, "inplace", False) and len(node.all_input_nodes[0].users) > 1:
+            raise UnknownOperationError(f"{node.name} writes over what others read")
         if isinstance(module, nn.Conv2d):
             following = traced.get_submodule(str(norm.target)) if norm is not None else None
             _emit_convolution(graph, output, inputs, module, following)
@@ -141,7 +161,8 @@ def _emit(
                 emit(graph, output, inputs, module)
                 return
         raise UnknownOperationError(f"no ONNX emission for module {type(module).__name__}")
-    if node.op == "call_function" and node.target in FUNCTIONS and len(inputs) == 2:
+    is_known = node.op == "call_function" and node.target in FUNCTIONS
+    if is_known and len(inputs) == 2 and not node.kwargs:  # two different tensors, nothing else
         graph.add(FUNCTIONS[node.target], inputs, output)
         return
     raise UnknownOperationError(f"no ONNX emission for {node.op} {node.target}")
@@ -153,6 +174,7 @@ def _numpy(tensor: torch.Tensor) -> Array:
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Array, Array]:
     """y = scale * x + shift of a batch norm in eval mode; computed in double precision."""
+    _check_norm(norm)
     assert norm.running_mean is not None and norm.running_var is not None
     variance = norm.running_var.detach().double()
     scale = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
@@ -160,9 +182,16 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Array, Array]:
     return scale.cpu().numpy(), shift.cpu().numpy()
 
 
+def _check_norm(norm: nn.BatchNorm2d) -> None:
+    if not norm.affine or norm.running_mean is None:
+        raise UnknownOperationError(f"no ONNX emission for {norm}: it has no weights or statistics")
+
+
 def _emit_convolution(
     graph: _Graph, name: str, inputs: list[str], conv: nn.Conv2d, norm: nn.Module | None
 ) -> None:
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        raise UnknownOperationError(f"no ONNX emission for {conv}: only zero padding by numbers")
     weight = _numpy(conv.weight)
     bias = None if conv.bias is None else _numpy(conv.bias)
     if isinstance(norm, nn.BatchNorm2d):
@@ -187,6 +216,7 @@ def _emit_convolution(
 
 def _emit_norm(graph: _Graph, name: str, inputs: list[str], norm: nn.Module) -> None:
     assert isinstance(norm, nn.BatchNorm2d)
+    _check_norm(norm)
     assert norm.running_mean is not None and norm.running_var is not None
     tensors = {
         "weight": norm.weight,
@@ -213,6 +243,13 @@ def _emit_pool(graph: _Graph, name: str, inputs: list[str], pool: nn.Module) -> 
     graph.add("GlobalAveragePool", inputs, name)
 
 
+def _emit_flatten(graph: _Graph, name: str, inputs: list[str], flatten: nn.Module) -> None:
+    assert isinstance(flatten, nn.Flatten)
+    if (flatten.start_dim, flatten.end_dim) != (1, -1):
+        raise UnknownOperationError(f"no ONNX emission for {flatten}: only all but the batch")
+    graph.add("Flatten", inputs, name, axis=1)
+
+
 def _simple(operation: str, **attributes: Any) -> Callable[..., None]:
     return lambda graph, name, inputs, _: graph.add(operation, inputs, name, **attributes)
 
@@ -224,7 +261,7 @@ MODULES: dict[type[nn.Module], Callable[[_Graph, str, list[str], Any], None]] = 
     nn.ReLU: _simple("Relu"),
     nn.Hardswish: _simple("HardSwish"),
     nn.Hardsigmoid: _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
-    nn.Flatten: _simple("Flatten", axis=1),
+    nn.Flatten: _emit_flatten,
     nn.Identity: _simple("Identity"),
 }
 """Convolutions aside, which fold the norm that follows them."""

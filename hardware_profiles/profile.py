@@ -1,6 +1,7 @@
 """Measured latencies of layer specs and whole subnets on one target."""
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,8 +56,7 @@ class Profile(Artifact):
     @property
     def noise(self) -> float:
         """Median noise of the whole subnets, as a share of their latency."""
-        noises = sorted(subnet.noise for subnet in self.subnets)
-        return noises[len(noises) // 2] if noises else 0.0
+        return median(subnet.noise for subnet in self.subnets) if self.subnets else 0.0
 
     def check_space(self, space: SearchSpace) -> None:
         """Raise InputError where the profile is of another space."""

@@ -55,10 +55,13 @@ def this_machine(threads: int = 1) -> Target:
 
 
 def processor_name() -> str:
-    """Return the CPU model as the operating system names it."""
+    """Return the board or the CPU model as the operating system names it."""
+    board = Path("/proc/device-tree/model")  # ARM boards, whose cpuinfo has no model name
+    if board.exists():
+        return board.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.lower().startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine() or "unknown"

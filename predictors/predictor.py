@@ -80,7 +80,9 @@ def error_report(
     ceiling: float | None = None,
     baselines: Mapping[str, ErrorReport] | None = None,
 ) -> ErrorReport:
-    """Compare n predicted with n measured values (positive)."""
+    """Compare n predicted with n measured values."""
+    if predicted.shape != measured.shape:
+        raise AssertionError(f"{predicted.shape=} is not {measured.shape=}")
     nonzero = measured != 0  # relative to nothing, an error has no size
     relative = np.abs(predicted - measured)[nonzero] / np.abs(measured[nonzero])
     relative = relative if len(relative) else np.zeros(1)

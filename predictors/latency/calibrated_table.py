@@ -34,9 +34,13 @@ class CalibratedTable:
 
         The spread and the residuals come from leaving one subnet out at a time.
         """
-        if len(population) != len(targets) or (np.asarray(targets) <= 0).any():
-            raise InputError("expected one positive latency for every architecture")
         targets = np.asarray(targets, dtype=np.float64)
+        if targets.shape != (len(population),) or not (np.isfinite(targets) & (targets > 0)).all():
+            raise InputError(
+                f"expected a positive latency for each of {len(population)} subnets, "
+                f"got {targets.tolist()}"
+            )
+        self._residuals = np.zeros(0)
         columns = self._columns(population)
         self._calibrated = len(targets) >= 5
         if not self._calibrated:

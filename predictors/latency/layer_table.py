@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import KFold, cross_val_predict
 
 from hardware_profiles.profile import Profile
 from predictors.predictor import ErrorReport, Vector, error_report
@@ -44,11 +44,15 @@ def layer_table(space: SearchSpace, profile: Profile) -> LayerTable:
     features = _spec_features(space, specs)
     targets = np.log(latency[1:][known])
     model = ExtraTreesRegressor(n_estimators=200, random_state=0)
-    folds = max(2, min(5, int(known.sum())))
+    num_known = int(known.sum())
+    if num_known < 2:
+        raise InputError(f"the profile holds {num_known} layer of {space.name}; make it anew")
+    # shuffled: in their own order, a fold would be a whole stage of the network
+    folds = KFold(min(5, num_known), shuffle=True, random_state=0)
     guess = np.exp(cross_val_predict(model, features[known], targets, cv=folds))
     model.fit(features[known], targets)
     latency[1:][~known] = np.exp(model.predict(features[~known]))
-    return LayerTable(latency, int(known.sum()), error_report(guess, np.exp(targets)))
+    return LayerTable(latency, num_known, error_report(guess, np.exp(targets)))
 
 
 def _spec_features(space: SearchSpace, specs: tuple[LayerSpec, ...]) -> Vector:

@@ -121,7 +121,6 @@ def test_folder_instead_of_a_file(tmp_path):
         Note.load(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="RecursionError of json.loads is not caught")
 def test_deeply_nested_file(path):
     path.write_text("[" * 200_000)
     with pytest.raises(InputError, match="not readable as JSON"):
@@ -171,7 +170,6 @@ def test_artifacts_do_not_change(note):
         note.text = "other"
 
 
-@pytest.mark.xfail(strict=True, reason="written as UTF-8, read in the encoding of the locale")
 def test_files_are_read_as_utf_8_whatever_the_locale(note, path):
     note.save(path)
     script = (

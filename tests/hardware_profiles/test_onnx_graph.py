@@ -495,26 +495,15 @@ AWKWARD = {
 
 # Emitted, but not what torch computes or not a valid file; or refused by another error. An entry
 # that has been put right makes its test fail: take it out.
-STILL_WRONG = {
-    "reflecting padding", "circular padding", "padding 'same'", "padding 'valid'",
-    "weighted sum", "changed in place", "flatten after height", "flatten the batch",
-    "norm without weights", "folded norm without weights", "norm without statistics",
-    "pooled features", "activation last", "linear on images", "two outputs", "branches",
-}  # fmt: skip
-still_wrong = pytest.mark.xfail(strict=True, reason="the emitter guesses or fails unclearly")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=still_wrong if name in STILL_WRONG else ()) for name in AWKWARD],
-)
+@pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_modules_are_refused_or_right(name):
     module = randomized(AWKWARD[name])
     with contextlib.suppress(UnknownOperationError):
         assert_same(module)
 
 
-@still_wrong
 def test_two_inputs_are_refused():
     with pytest.raises(UnknownOperationError):
         onnx_model(TwoInputs(), SHAPE)

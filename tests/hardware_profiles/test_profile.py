@@ -105,7 +105,6 @@ def test_noise_is_the_median_of_the_subnets(space, population):
     assert profile_of(space, population[:0]).noise == 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="takes the upper of the two middle values")
 def test_noise_of_an_even_number_of_subnets_lies_halfway(space, population):
     profile = profile_of(space, population[:4], [0.5, 0.1, 0.2, 0.0])
     assert profile.noise == pytest.approx(0.15)

@@ -224,7 +224,6 @@ def test_budgets_are_kept_by_the_typical_pass():
     assert not measurement.keeps(1.0)
 
 
-@pytest.mark.xfail(strict=True, reason="latency * (1 + noise) rounds to above the typical pass")
 def test_a_budget_of_exactly_the_typical_pass_is_kept():
     draw = random.Random(0)
     for _ in range(100):
@@ -232,7 +231,6 @@ def test_a_budget_of_exactly_the_typical_pass_is_kept():
         assert Measurement(latencies).keeps(statistics.median(latencies))
 
 
-@pytest.mark.xfail(strict=True, reason="the noise divides by a latency of zero", raises=Exception)
 def test_a_clock_too_coarse_for_the_item_does_not_end_the_measuring(machine):
     slow = machine.runner(lambda call: LONG)
     found = measure([machine.runner(lambda call: 0), slow], passes=1, clock=machine.clock)
@@ -248,7 +246,7 @@ namespace = {"__name__": "profile_device"}
 with open(source) as file:
     exec(compile(file.read(), source, "exec"), namespace)
 loaded = {name.partition(".")[0] for name in sys.modules}
-found = namespace["measure"]([lambda: sum(range(2000)), lambda: None], passes=2)
+found = namespace["measure"]([lambda: sum(range(2000)), lambda: sum(range(100))], passes=2)
 print(json.dumps({
     "loaded": sorted(loaded),
     "standard": sorted(getattr(sys, "stdlib_module_names", ())),

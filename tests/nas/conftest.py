@@ -11,21 +11,7 @@ from nas.results import RunResult
 from nas.run_directory import Run, open_run
 from search_spaces import SearchSpace, build_space
 from tests.nas.command_line import CommandLine
-
-TINY = (
-    "training.epochs=2",
-    "training.batch_size=64",
-    "accuracy.num_subnets=12",
-    "profile.num_calibration=6",
-    "profile.num_held_out=4",
-    "profile.passes=2",
-    "profile.max_specs=25",
-    "search.population=20",
-    "search.generations=4",
-    "search.finalists=2",
-    "search.rounds=3",
-    "search.budget=90%",
-)
+from tests.nas.settings import TINY
 
 
 @dataclass(frozen=True)

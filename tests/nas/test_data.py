@@ -335,6 +335,14 @@ def test_a_training_split_without_some_class_is_refused():
         python_source(lambda: parts)
 
 
+def test_a_validation_split_of_one_image_is_refused():
+    """Its two halves, which tell how well a score repeats, need an image each."""
+    images, labels = pictures()
+    parts = {"train": (images, labels), "validation": (images[:1], labels[:1])}
+    with pytest.raises(InputError, match="validation"):
+        python_source(lambda: parts)
+
+
 @pytest.mark.parametrize(
     "source",
     [

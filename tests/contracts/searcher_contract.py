@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+
+from nas.config import SearchConfig
+from nas.searching.search import SEARCHERS, hypervolume, non_dominated
+from nas.searching.searcher import Searcher
+from search_spaces import Dimension, SearchSpace
+
+TARGETS = (0.15, 0.85)  # shares of the option range that two objectives pull to
+
+
+def synthetic_space() -> SearchSpace:
+    """12 dimensions of 5 options, the last four active at some options of the first four."""
+    dimensions = [Dimension(f"d{i}", (0, 1, 2, 3, 4)) for i in range(8)]
+    dimensions += [
+        Dimension(f"c{i}", (0, 1, 2, 3, 4), (f"d{i}", frozenset({2, 3, 4}))) for i in range(4)
+    ]
+    return SearchSpace("synthetic@1", dimensions)
+
+
+def small_space() -> SearchSpace:
+    """30 architectures; one dimension is conditional."""
+    return SearchSpace(
+        "small@1",
+        [
+            Dimension("a", (1, 2, 3)),
+            Dimension("b", (1, 2, 3)),
+            Dimension("c", (1, 2, 3), ("a", frozenset({2}))),
+            Dimension("d", (1, 2)),
+        ],
+    )
+
+
+def costs_of(space: SearchSpace, population: np.ndarray) -> np.ndarray:
+    """Two objectives in conflict, n x 2 in 0..1: squared distance to two places in the space."""
+    share = population / np.maximum(space.num_options - 1, 1)
+    return np.stack([((share - target) ** 2).mean(axis=1) for target in TARGETS], axis=1)
+
+
+def rows(population: np.ndarray) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in population.tolist()]
+
+
+class SearcherContract:
+    """What every searcher promises.
+
+    A subclass names its entry of `SEARCHERS`.
+    """
+
+    name: str
+    generations = 15
+    population = 24
+
+    def searcher(self, space: SearchSpace, seed: int = 0) -> Searcher:
+        """A new searcher."""
+        config = SearchConfig(searcher=self.name, population=self.population)
+        return SEARCHERS[self.name](space, config, np.random.default_rng(seed))
+
+    def run(
+        self, space: SearchSpace, seed: int = 0, generations: int | None = None, limit: float = 9.0
+    ) -> list[np.ndarray]:
+        """Ask and tell; what was asked, generation by generation, until nothing is.
+
+        Beyond `limit` of the second objective is infeasible.
+        """
+        searcher, asked = self.searcher(space, seed), []
+        for _ in range(generations or self.generations):
+            population = searcher.ask()
+            if not len(population):
+                break
+            costs = costs_of(space, population)
+            searcher.tell(population, costs, np.maximum(costs[:, 1] / limit - 1, 0))
+            asked.append(population)
+        return asked
+
+    @pytest.mark.parametrize("build", [synthetic_space, small_space])
+    def test_answers_are_canonical_and_in_range(self, build):
+        space = build()
+        for population in self.run(space):
+            assert population.dtype == np.int16
+            assert population.shape[1] == space.num_dimensions
+            assert ((population >= 0) & (population < space.num_options)).all()
+            np.testing.assert_array_equal(space.canonicalize(population), population)
+
+    def test_an_answer_holds_no_architecture_twice(self):
+        for population in self.run(synthetic_space(), generations=30):
+            assert len(set(rows(population))) == len(population)
+
+    def test_what_was_told_is_never_proposed_again(self):
+        for build, generations in ((synthetic_space, 60), (small_space, 60)):
+            asked = [
+                row for population in self.run(build(), 0, generations) for row in rows(population)
+            ]
+            assert len(set(asked)) == len(asked), f"{len(asked) - len(set(asked))} repeats"
+
+    def test_answers_follow_the_seed(self):
+        first, again, other = (self.run(synthetic_space(), seed, 5) for seed in (3, 3, 4))
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+        assert not np.array_equal(np.concatenate(first), np.concatenate(other))
+
+    def test_global_generators_are_left_alone(self):
+        before = np.random.get_state()[1].copy()
+        self.run(synthetic_space(), generations=3)
+        np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+    def test_a_generation_is_at_most_the_population(self):
+        assert all(len(asked) <= self.population for asked in self.run(synthetic_space()))
+
+    def test_an_exhausted_space_ends_in_an_empty_answer(self):
+        space = small_space()
+        searcher, seen = self.searcher(space), set()
+        for _ in range(200):
+            population = searcher.ask()
+            if not len(population):
+                assert population.shape == (0, space.num_dimensions)
+                break
+            seen |= set(rows(population))
+            searcher.tell(population, costs_of(space, population), np.zeros(len(population)))
+        else:
+            pytest.fail("proposes for ever")
+        assert len(seen) >= 0.9 * space.num_architectures
+
+    def test_a_space_of_one_architecture(self):
+        space = SearchSpace("one@1", [Dimension("a", (1,)), Dimension("b", (2,))])
+        asked = self.run(space)
+        assert len(asked) == 1
+        assert rows(asked[0]) == [(0, 0)]
+
+    def test_more_dominated_area_than_random_search(self):
+        """For every seed, with the same number of evaluations."""
+        space, reference = synthetic_space(), (0.6, 0.6)
+        for seed in range(3):
+            seen = np.concatenate(self.run(space, seed))
+            random = space.sample(len(seen), np.random.default_rng(seed + 100))
+            found, by_chance = (
+                hypervolume(costs[non_dominated(costs)], reference)
+                for costs in (costs_of(space, seen), costs_of(space, random))
+            )
+            assert found > by_chance + 0.02, (seed, found, by_chance)
+
+    def test_feasible_architectures_are_preferred(self):
+        """Where few architectures keep a limit, later generations are mostly within it."""
+        space, limit = synthetic_space(), 0.1
+        chance = (
+            costs_of(space, space.sample(2000, np.random.default_rng(0)))[:, 1] <= limit
+        ).mean()
+        assert chance < 0.1
+        last = np.concatenate(self.run(space, limit=limit)[-3:])
+        assert (costs_of(space, last)[:, 1] <= limit).mean() > 0.5

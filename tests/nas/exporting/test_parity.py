@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+
+from nas.exporting.export import check_parity, supernet_parity, to_onnx
+from nas.exporting.parity import LIMIT, ParityError, compare, gate, run_onnx
+from nas.subnet.evaluator import SubnetEvaluator
+from search_spaces.supernet import Supernet
+
+
+def logits(n: int = 1000, scale: float = 1.0) -> np.ndarray:
+    values = np.random.default_rng(0).uniform(-1, 1, (n, 10)).astype(np.float32)
+    return values / np.abs(values).max() * scale
+
+
+def test_equal_logits_agree():
+    parity = compare(logits(), logits())
+    assert (parity.max_abs_difference, parity.top1_agreement, parity.n) == (0.0, 1.0, 1000)
+    assert parity.ok
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 50.0])
+def test_the_limit_grows_with_the_logits_beyond_one(scale):
+    reference = logits(scale=scale)
+    limit = LIMIT * max(1.0, scale)
+    assert compare(reference, reference).limit == pytest.approx(limit)
+    for share, ok in ((0.9, True), (1.2, False)):
+        off = reference.copy()
+        off[3, reference[3].argmin()] += share * limit
+        assert compare(off, reference).ok is ok
+
+
+def test_one_in_a_thousand_may_change_its_class():
+    reference = np.zeros((2000, 2), np.float32)
+    reference[:, 0] = 1e-6
+    for changed, ok in ((2, True), (3, False)):
+        found = reference.copy()
+        found[:changed] = found[:changed, ::-1]
+        parity = compare(found, reference)
+        assert parity.top1_agreement == pytest.approx(1 - changed / 2000)
+        assert parity.ok is ok
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_does_not_agree(value):
+    broken = logits()
+    broken[0, 0] = value
+    assert not compare(broken, logits()).ok
+
+
+def test_nothing_to_compare_does_not_agree():
+    empty = np.zeros((0, 10), np.float32)
+    assert not compare(empty, empty).ok
+
+
+def test_the_gate_names_the_first_that_fails():
+    good, bad = compare(logits(), logits()), compare(-logits(), logits())
+    gate([("first", good)])
+    with pytest.raises(ParityError, match="^second: outputs differ by"):
+        gate([("first", good), ("second", bad), ("third", bad)])
+
+
+# --- on networks ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def supernet(space):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Supernet(space)
+
+
+@pytest.fixture
+def evaluator(supernet, bars):
+    return SubnetEvaluator(supernet, bars, calibration_images=64, seed=0)
+
+
+@pytest.fixture
+def architecture(space):
+    return space.decode(space.sample(1, np.random.default_rng(3))[0])
+
+
+@pytest.fixture
+def in_memory(evaluator, architecture):
+    """A calibrated subnet with its file."""
+    return to_onnx(
+        evaluator.subnet(architecture), architecture, evaluator.input_shape(architecture)
+    )
+
+
+def test_supernet_subnet_and_file_agree_at_batch_1_and_a_larger_one(
+    in_memory, supernet, evaluator, bars
+):
+    parities = check_parity(in_memory, supernet, evaluator)
+    assert set(parities) == {"supernet", "model.onnx batch 1", "model.onnx batch 64"}
+    assert all(parity.ok for parity in parities.values())
+    assert parities["model.onnx batch 1"].n == len(bars.validation)
+    assert parities["supernet"].n >= 8
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 1000])
+def test_files_answer_alike_at_any_batch_size(in_memory, evaluator, architecture, size):
+    images = evaluator.images("validation", architecture)
+    with torch.no_grad():
+        expected = in_memory.subnet(images).numpy()
+    found = run_onnx(in_memory.model, images.numpy(), size)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_comparing_leaves_the_norm_statistics(in_memory, supernet, evaluator, architecture):
+    before = {name: value.clone() for name, value in in_memory.subnet.state_dict().items()}
+    images = evaluator.images("validation", architecture)
+    supernet_parity(supernet, in_memory.subnet, architecture, images)
+    assert all(
+        torch.equal(value, before[name]) for name, value in in_memory.subnet.state_dict().items()
+    )
+    assert not in_memory.subnet.training
+
+
+def perturb(module: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(1.01)
+                parameter.view(-1)[0] += 0.05
+
+
+def test_a_supernet_that_moved_on_is_caught(in_memory, supernet, evaluator):
+    perturb(supernet)
+    with pytest.raises(ParityError, match="^supernet: "):
+        check_parity(in_memory, supernet, evaluator)
+
+
+def test_a_subnet_that_is_not_its_file_is_caught(in_memory, supernet, evaluator):
+    with torch.no_grad():
+        for name, value in in_memory.subnet.named_buffers():
+            if name.endswith("running_mean"):
+                value.add_(0.05)  # in training mode, as against the supernet, this does not show
+    with pytest.raises(ParityError, match=r"^model\.onnx"):
+        check_parity(in_memory, supernet, evaluator)

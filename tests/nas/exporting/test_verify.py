@@ -1,0 +1,290 @@
+"""`nas verify` on a real exported folder, whole and with planted faults."""
+
+import io
+import json
+from hashlib import sha256
+
+import numpy as np
+import onnx
+import pytest
+
+from nas.exporting.verify import verify_folder
+from search_spaces import InputError
+from tests.nas.command_line import python
+
+
+def change_manifest(folder, change) -> None:
+    path = folder / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def replace_file(folder, name: str, content: bytes) -> None:
+    """Replace a file and make its hash right: only a closer look tells."""
+    (folder / name).write_bytes(content)
+    digest = sha256(content).hexdigest()
+    change_manifest(folder, lambda data: data["files"].update({name: digest}))
+
+
+def reference_arrays(folder) -> dict[str, np.ndarray]:
+    with np.load(folder / "reference.npz", allow_pickle=False) as reference:
+        return {name: reference[name] for name in reference.files}
+
+
+def replace_reference(folder, **changes) -> None:
+    arrays = {**reference_arrays(folder), **changes}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
+    replace_file(folder, "reference.npz", buffer.getvalue())
+
+
+# --- a folder without faults ----------------------------------------------------------------------
+
+
+def test_an_untouched_folder_passes(exported, nas_command):
+    answer = nas_command("verify", exported, "--json")
+    assert answer.code == 0, answer.stdout
+    assert answer.json["ok"] is True
+    names = [check["name"] for check in answer.json["checks"]]
+    assert {"hash of model.onnx", "graph", "parity", "latency"} <= set(names)
+    assert all(set(check) == {"name", "ok", "detail"} for check in answer.json["checks"])
+    latency = next(check for check in answer.json["checks"] if check["name"] == "latency")
+    assert "budget" in latency["detail"], "measured here, against what was promised"
+
+
+def test_verifying_needs_no_torch(exported):
+    code = (
+        "import sys; from nas.cli import app\n"
+        "try: app(['verify', sys.argv[1]])\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "loaded = {'torch', 'sklearn', 'pymoo'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    result = python(code, exported)
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_a_folder_of_another_machine_is_not_held_against_its_latency(exported):
+    def move(data):
+        data["measured"][0]["target"]["device"] = "some other processor"
+        data["measured"][0]["latency_ms"] = 1e-9
+        data["budget_ms"] = 1e-9
+
+    change_manifest(exported, move)
+    verification = verify_folder(exported)
+    assert verification.ok
+    assert "not compared" in verification.checks[-1].detail
+
+
+def test_a_folder_without_a_budget_passes(exported):
+    change_manifest(exported, lambda data: data.update(budget_ms=None))
+    verification = verify_folder(exported)
+    assert verification.ok
+    assert "no budget" in verification.checks[-1].detail
+
+
+# --- planted faults -------------------------------------------------------------------------------
+
+
+def flip_a_byte_of_the_model(folder):
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+
+
+def edit_a_hash(folder):
+    digest = "0" * 64
+    change_manifest(folder, lambda data: data["files"].update({"architecture.json": digest}))
+
+
+def replace_reference_outputs(folder):
+    replace_reference(folder, logits=reference_arrays(folder)["logits"] + np.float32(0.1))
+
+
+def replace_reference_inputs(folder):
+    replace_reference(folder, inputs=reference_arrays(folder)["inputs"][::-1].copy())
+
+
+def change_a_weight(folder):
+    model = onnx.load(folder / "model.onnx")
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values += np.float32(0.05)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    replace_file(folder, "model.onnx", model.SerializeToString())
+
+
+def promise_the_impossible(folder):
+    change_manifest(folder, lambda data: data.update(budget_ms=1e-6))
+
+
+def remove_a_file(folder):
+    (folder / "reference.npz").unlink()
+
+
+def point_outside(folder):
+    outside = folder.parent / "outside"
+    outside.write_bytes(b"secret")
+    digest = sha256(b"secret").hexdigest()
+    change_manifest(folder, lambda data: data["files"].update({"../outside": digest}))
+
+
+def point_to_an_absolute_path(folder):
+    outside = folder.parent / "outside"
+    outside.write_bytes(b"secret")
+    digest = sha256(b"secret").hexdigest()
+    change_manifest(folder, lambda data: data["files"].update({str(outside): digest}))
+
+
+def list_no_model(folder):
+    change_manifest(folder, lambda data: data["files"].pop("model.onnx"))
+
+
+def list_nothing(folder):
+    change_manifest(folder, lambda data: data.update(files={}))
+
+
+FAULTS = {
+    "hash of model.onnx": flip_a_byte_of_the_model,
+    "hash of architecture.json": edit_a_hash,
+    "parity": replace_reference_outputs,
+    "parity ": replace_reference_inputs,
+    "parity  ": change_a_weight,
+    "latency": promise_the_impossible,
+    "hash of reference.npz": remove_a_file,
+    "hash of ../outside": point_outside,
+    "hash of /": point_to_an_absolute_path,
+    "manifest": list_no_model,
+    "manifest ": list_nothing,
+}
+
+
+@pytest.mark.parametrize(
+    ("check", "plant"), FAULTS.items(), ids=lambda x: getattr(x, "__name__", "")
+)
+def test_planted_faults_are_found(exported, nas_command, check, plant):
+    plant(exported)
+    answer = nas_command("verify", exported, "--json")
+    assert answer.code == 1, answer
+    assert answer.json["ok"] is False
+    failed = [c["name"] for c in answer.json["checks"] if not c["ok"]]
+    assert len(failed) == 1
+    assert failed[0].startswith(check.strip())
+    assert answer.stderr == ""
+    told = nas_command("verify", exported)
+    assert told.code == 1
+    assert f"FAILED  {failed[0]}" in told.stdout
+
+
+def test_secrets_outside_the_folder_are_not_told(exported):
+    point_outside(exported)
+    details = [check.detail for check in verify_folder(exported).checks]
+    assert not any(sha256(b"secret").hexdigest()[:12] in detail for detail in details)
+
+
+def garbage_model(folder):
+    replace_file(folder, "model.onnx", b"no model" * 50)
+
+
+def empty_model(folder):
+    replace_file(folder, "model.onnx", b"")
+
+
+def truncated_model(folder):
+    content = (folder / "model.onnx").read_bytes()
+    replace_file(folder, "model.onnx", content[: len(content) // 2])
+
+
+def garbage_reference(folder):
+    replace_file(folder, "reference.npz", b"no arrays" * 50)
+
+
+def reference_without_logits(folder):
+    replace_reference(folder, logits=None)
+
+
+def reference_of_other_classes(folder):
+    replace_reference(folder, logits=reference_arrays(folder)["logits"][:, :7])
+
+
+def reference_of_another_size(folder):
+    replace_reference(folder, inputs=np.zeros((4, 1, 3, 3), np.float32))
+
+
+def reference_of_nothing(folder):
+    arrays = reference_arrays(folder)
+    replace_reference(folder, inputs=arrays["inputs"][:0], logits=arrays["logits"][:0])
+
+
+def reference_of_objects(folder):
+    buffer = io.BytesIO()
+    np.savez(buffer, inputs=np.array([None]), logits=np.array([None]))
+    replace_file(folder, "reference.npz", buffer.getvalue())
+
+
+def nothing_measured(folder):
+    change_manifest(folder, lambda data: data.update(measured=[]))
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        garbage_model,
+        empty_model,
+        truncated_model,
+        garbage_reference,
+        reference_without_logits,
+        reference_of_other_classes,
+        reference_of_another_size,
+        reference_of_nothing,
+        reference_of_objects,
+        nothing_measured,
+    ],
+    ids=lambda plant: plant.__name__,
+)
+def test_files_that_cannot_be_used_are_failures_not_crashes(exported, nas_command, plant):
+    """Their hashes are right, so the checks that open them must say what is wrong."""
+    plant(exported)
+    answer = nas_command("verify", exported)
+    assert "Traceback" not in answer.stderr, answer.stderr
+    assert answer.code in (1, 2)
+    assert "FAILED" in answer.stdout or answer.stderr.startswith("nas: ")
+
+
+# --- no manifest ----------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path, nas_command):
+    for folder in (tmp_path, tmp_path / "absent"):
+        nas_command("verify", folder).assert_refused("manifest.json")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_manifest_is_refused(exported, nas_command, share):
+    path = exported / "manifest.json"
+    path.write_text(path.read_text()[: int(share * path.stat().st_size)])
+    nas_command("verify", exported).assert_refused("manifest.json")
+
+
+def test_a_manifest_of_another_format_names_its_version(exported):
+    change_manifest(exported, lambda data: data.update(format=9, tool_version="4.5.6"))
+    with pytest.raises(InputError, match=r"format 9 written by version 4\.5\.6"):
+        verify_folder(exported)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "run"},
+        {"files": 3},
+        {"surprise": 1},
+        {"budget_ms": "fast"},
+        {"measured": [{"latency_ms": 1}]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_with_bad_values_is_refused(exported, change):
+    change_manifest(exported, lambda data: data.update(change))
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        verify_folder(exported)

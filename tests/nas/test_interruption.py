@@ -1,0 +1,73 @@
+"""A real training, killed and stopped while it runs."""
+
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+import nas
+from nas.config import Recipe, load_recipe
+from nas.training.checkpoint import read_state
+from tests.nas.command_line import nas_script
+
+EPOCHS = 14
+PATIENCE = 90  # seconds, of a test that otherwise hangs
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Recipe:
+    """A training of many short epochs."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "data.npz"
+    images = rng.integers(0, 256, (160, 8, 8), dtype=np.uint8)
+    np.savez(path, x=images, y=images[:, 3, 3] // 128)
+    return load_recipe(
+        None,
+        [
+            f"data.source=npz:{path}",
+            f"training.epochs={EPOCHS}",
+            "training.batch_size=16",
+            "training.evaluate_every=4",
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe, tmp_path_factory) -> dict:
+    """The state of the checkpoint of a training that nothing stopped."""
+    run = nas.create_run(tmp_path_factory.mktemp("whole") / "run", recipe)
+    return read_state(nas.train(run))
+
+
+def start_and_wait_for_a_checkpoint(run) -> subprocess.Popen:
+    """`nas train RUN`, returned once its first checkpoint is there and before its last."""
+    process = subprocess.Popen(
+        [nas_script(), "train", run.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not run.checkpoint_path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return process
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_training_that_was_stopped_ends_as_if_it_had_not_been(
+    tmp_path, recipe, uninterrupted, nas_command, sent, code
+):
+    run = nas.create_run(tmp_path / "run", recipe)
+    process = start_and_wait_for_a_checkpoint(run)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, errors
+    assert 1 <= read_state(run.checkpoint_path)["epoch"] < EPOCHS, "stopped too late to tell"
+    if sent == signal.SIGINT:
+        assert errors.splitlines()[-1].startswith("nas: interrupted")
+        assert "Traceback" not in errors
+    answer = nas_command("train", run.path)
+    assert answer.code == 0, answer.stderr
+    assert read_state(run.checkpoint_path) == uninterrupted
+    assert [record["epoch"] for record in run.metrics.read()] == list(range(1, EPOCHS + 1))
