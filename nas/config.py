@@ -123,6 +123,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "digits"
     seed: Count = 0
+    threads: Count = 1  # of PyTorch; 0 is all cores, which helps networks larger than the digits'
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()

@@ -111,7 +111,7 @@ class Run:
             raise AssertionError("stages do not nest")
         earlier = self.stages.get(name, StageState(state="running", seconds=0.0))
         start = time.perf_counter()
-        with self._locked():
+        with self._locked(), _torch_threads(self.recipe.threads):
             self._record(name, "running", earlier.seconds)
             try:
                 yield
@@ -152,6 +152,19 @@ class Run:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Run PyTorch on so many threads (0: as many as it would take), and restore what was set."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_run(path: Path) -> bool:
