@@ -32,14 +32,8 @@ class SearchFacts:
     @property
     def typical_ms(self) -> float | None:
         """Measured latency of the typical pass, which decides whether a budget is kept."""
-        winner, miss = self.result.winner, self.result.closest_miss
-        if miss is not None:
-            return miss.measured_latency_ms * (1 + miss.noise)
-        if winner is not None and self.manifest is not None:
-            for measured in self.manifest.measured:
-                if measured.latency_ms == winner.measured_latency_ms:
-                    return measured.latency_ms * (1 + measured.noise)
-        return None
+        chosen = self.result.winner or self.result.closest_miss
+        return chosen.measured_latency_ms * (1 + chosen.noise) if chosen else None
 
 
 @dataclass(frozen=True)

@@ -57,15 +57,19 @@ class Answer:
         """The object on stdout; an error where there is anything else."""
         return json.loads(self.stdout)
 
-    def assert_refused(self, *words: str, code: int = 2) -> None:
-        """Ended with `code` and one or two lines that hold `words`, without a traceback."""
+    def assert_refused(self, *words: str, code: int = 2, after_work: bool = False) -> None:
+        """Ended with `code` and one or two lines that hold `words`, without a traceback.
+
+        Stages that were done before it have their lines above (`after_work`).
+        """
+        assert "Traceback" not in self.stderr, self.stderr
         assert self.code == code, self
         lines = self.stderr.strip().splitlines()
-        assert "Traceback" not in self.stderr, self.stderr
-        assert 1 <= len(lines) <= 2, self.stderr
+        assert lines
+        assert after_work or len(lines) <= 2, self.stderr
         assert lines[-1].startswith("nas: ")
         for word in words:
-            assert word in self.stderr
+            assert word in lines[-1]
 
 
 class CommandLine:

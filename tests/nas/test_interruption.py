@@ -12,7 +12,7 @@ from nas.config import Recipe, load_recipe
 from nas.training.checkpoint import read_state
 from tests.nas.command_line import nas_script
 
-EPOCHS = 14
+EPOCHS = 6
 PATIENCE = 90  # seconds, of a test that otherwise hangs
 
 
@@ -21,7 +21,7 @@ def recipe(tmp_path_factory) -> Recipe:
     """A training of many short epochs."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "data.npz"
-    images = rng.integers(0, 256, (160, 8, 8), dtype=np.uint8)
+    images = rng.integers(0, 256, (120, 8, 8), dtype=np.uint8)
     np.savez(path, x=images, y=images[:, 3, 3] // 128)
     return load_recipe(
         None,

@@ -56,7 +56,7 @@ def test_nothing_to_compare_does_not_agree():
 def test_the_gate_names_the_first_that_fails():
     good, bad = compare(logits(), logits()), compare(-logits(), logits())
     gate([("first", good)])
-    with pytest.raises(ParityError, match="^second: outputs differ by"):
+    with pytest.raises(ParityError, match=r"^second: outputs differ by"):
         gate([("first", good), ("second", bad), ("third", bad)])
 
 
@@ -127,7 +127,7 @@ def perturb(module: torch.nn.Module) -> None:
 
 def test_a_supernet_that_moved_on_is_caught(in_memory, supernet, evaluator):
     perturb(supernet)
-    with pytest.raises(ParityError, match="^supernet: "):
+    with pytest.raises(ParityError, match=r"^supernet: "):
         check_parity(in_memory, supernet, evaluator)
 
 

@@ -198,6 +198,7 @@ def export(run: Run, architecture: Architecture, costs: dict[str, int]) -> Winne
         test_accuracy=0.9123,
         predicted_latency_ms=0.05,
         measured_latency_ms=WINNER_MS,
+        noise=NOISE,
         kept=True,
     )
 

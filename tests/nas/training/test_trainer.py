@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -276,13 +277,13 @@ def test_learning_rate_without_warm_up_starts_at_the_top():
     config = TrainingConfig(epochs=10, warm_up_epochs=0, learning_rate=0.4)
     assert learning_rate(config, 0) == pytest.approx(0.4)
     rates = [learning_rate(config, progress) for progress in np.linspace(0, 10, 50)]
-    assert all(a >= b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates))
 
 
 def test_learning_rate_with_more_warm_up_than_epochs_only_rises():
     config = TrainingConfig(epochs=2, warm_up_epochs=5)
     rates = [learning_rate(config, progress) for progress in np.linspace(0, 2, 20)]
-    assert all(a < b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a < b for a, b in pairwise(rates))
     assert rates[-1] < config.learning_rate
 
 
