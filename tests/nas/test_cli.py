@@ -90,7 +90,7 @@ def test_without_arguments_help_is_shown(nas_command):
 # --- --json ---------------------------------------------------------------------------------------
 
 
-def test_run_json(finished, copied, nas_command):
+def test_run_json(copied, nas_command):
     result = nas_command("run", copied, "--json")
     assert result.code == 0, result.stderr
     data = result.json
@@ -186,8 +186,8 @@ def test_profile_measure_of_a_run_and_report(copied, nas_command):
     assert answer.stdout.strip() == str(copied / "report.html")
 
 
-def test_run_goes_on_with_a_run_and_prints_its_winner(copied, nas_command):
-    answer = nas_command("run", copied)
+def test_run_goes_on_with_a_run_and_prints_its_winner(used, nas_command):
+    answer = nas_command("run", used)
     assert answer.code == 0, answer.stderr
     assert "chosen subnet" in answer.stdout
     assert "measured latency" in answer.stdout

@@ -135,6 +135,24 @@ def test_another_seed_is_another_training(tmp_path, space, bars, uninterrupted):
     assert any(not torch.equal(left[name], right[name]) for name in left)
 
 
+def test_every_epoch_draws_anew(tmp_path, space, bars):
+    """Other subnets in every epoch; and with them, from the same generator, another order."""
+    trainer = Training(tmp_path, space, bars).trainer()
+    drawn: dict[int, list] = {}
+    strategy = trainer._strategy
+
+    class Recording:
+        def step(self, epoch, rng):
+            subnets = strategy.step(epoch, rng)
+            drawn.setdefault(epoch, []).append([subnet.architecture.id for subnet in subnets])
+            return subnets
+
+    trainer._strategy = Recording()
+    trainer.train()
+    assert list(drawn) == [0, 1, 2]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
 def test_the_global_generators_are_left_alone(tmp_path, space, bars):
     training = Training(tmp_path, space, bars, CONFIG.model_copy(update={"epochs": 1}))
     trainer = training.trainer()
