@@ -60,12 +60,14 @@ def describe(error: ValidationError) -> str:
     return f"{place}: {first['msg']}{got}"
 
 
-class Artifact(BaseModel):
-    """Base of every JSON file: unknown keys are errors, and the file says what it is and which
-    version wrote it.
-    """
+class Frozen(BaseModel):
+    """Base of everything that is written to files: unknown keys and numbers like NaN are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Artifact(Frozen):
+    """Base of every JSON file, which says what it is and which version wrote it."""
 
     format: int = FORMAT
     kind: str
@@ -115,5 +117,5 @@ def read_json(path: Path) -> object:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(
-            f"{path}: not readable as JSON ({error}); delete it to make it anew"
+            f"{path}: damaged, not readable as JSON ({error}); bring back a copy or make it again"
         ) from None

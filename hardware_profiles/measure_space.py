@@ -69,9 +69,11 @@ def measure_space(
 
     runners = []
     models = chain(map(spec_onnx, specs), (random_subnet_onnx(space, one) for one in architectures))
-    for model in models:
-        runners.append(onnx_runner(model, threads))
-        advance()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of the weights
+        for model in models:
+            runners.append(onnx_runner(model, threads))
+            advance()
     measured = measure(runners, passes, seed=seed, progress=advance)
     return Profile(
         space=space.name,

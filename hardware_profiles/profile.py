@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from hardware_profiles.artifact import Artifact
+from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
 from search_spaces import InputError, LayerSpec, Population, SearchSpace
 
@@ -14,10 +14,8 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class LayerLatency(BaseModel):
+class LayerLatency(Frozen):
     """One layer spec alone in a graph."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer_kind: str
     fields: Mapping[str, int | str]
@@ -30,10 +28,8 @@ class LayerLatency(BaseModel):
         return LayerSpec.of(self.layer_kind, self.fields)
 
 
-class SubnetLatency(BaseModel):
+class SubnetLatency(Frozen):
     """One whole subnet; `calibration` ones fit predictors, `held_out` ones state their error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     values: Mapping[str, int | float | str | bool]
     role: Literal["calibration", "held_out"]

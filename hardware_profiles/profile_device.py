@@ -21,6 +21,7 @@ WINDOW_SECONDS = 0.005  # long against the clock's tick and one run of a small n
 MIN_RUNS = 5  # in a window
 MAX_RUNS = 2000
 WARM_UP_SECONDS = 0.02
+BUDGET_PASSES = 5  # of a measurement that decides about a budget
 
 
 class Measurement:
@@ -96,6 +97,11 @@ def _window_median(runner: Callable[[], Any], clock: Callable[[], int]) -> float
         times.append(now - previous)
         previous = now
     return statistics.median(times)
+
+
+def measure_models(models: Sequence[bytes | str], threads: int = 1) -> list[Measurement]:
+    """Time ONNX models (bytes or paths) side by side, batch 1, to hold them against a budget."""
+    return measure([onnx_runner(model, threads) for model in models], BUDGET_PASSES)
 
 
 def onnx_runner(

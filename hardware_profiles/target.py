@@ -4,17 +4,15 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from hardware_profiles.artifact import content_hash
+from hardware_profiles.artifact import Frozen, content_hash
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
-class Target(BaseModel):
+class Target(Frozen):
     """Device, runtime and setting of a measurement."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = Field(min_length=1)
     runtime: str = Field(min_length=1)

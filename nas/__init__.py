@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.config import Recipe, load_recipe
     from nas.pipeline import (
+        create_run,
         export,
         fit_predictors,
         measure_accuracy,
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
         train,
         verify,
     )
-    from nas.run_directory import Run, create_run, open_run
+    from nas.run_directory import Run, open_run
 
 _HOMES = {
     "Recipe": "nas.config",
     "Run": "nas.run_directory",
-    "create_run": "nas.run_directory",
+    "create_run": "nas.pipeline",
     "export": "nas.pipeline",
     "fit_predictors": "nas.pipeline",
     "load_recipe": "nas.config",

@@ -4,9 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from hardware_profiles.artifact import describe
 from search_spaces import InputError
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class AppendLog:
@@ -48,6 +53,17 @@ class AppendLog:
                 ) from None
             records.append(record)
         return records
+
+    def read_as(self, model: type[Record]) -> list[Record]:
+        """Return all whole records, checked.
+
+        Raises:
+            InputError: a damaged line, or one that is no such record; file and field are named.
+        """
+        try:
+            return [model.model_validate(record) for record in self.read()]
+        except ValidationError as error:
+            raise InputError(f"{self.path}: {describe(error)}; remove that line") from None
 
     def keep_first(self, count: int) -> None:
         """Drop all but the first `count` records."""

@@ -36,7 +36,7 @@ def load_supernet(run: Run) -> Supernet:
     """
     supernet_hash(run)
     tensors, _ = load_checkpoint(run.checkpoint_path, run.space.name)
-    supernet = Supernet(run.space)
+    supernet = new_supernet(run)
     load_weights(supernet, tensors, run.checkpoint_path)
     return supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

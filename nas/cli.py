@@ -7,11 +7,11 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from search_spaces.errors import InputError, MissingExtraError
+from search_spaces.errors import InputError, MissingExtraError, ParityError
 
 if TYPE_CHECKING:
     from nas.results import ClosestMiss, Winner
@@ -46,25 +46,29 @@ Overrides = Annotated[
 def main() -> None:
     """Run the command line; what a user can cause ends in one or two lines and an exit code."""
     try:
-        app()
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
-        raise
+        code = app(standalone_mode=False)
     except InputError as error:
         _fail(str(error), BAD_INPUT)
+    except ParityError as error:
+        _fail(str(error), FAILED)
+    except typer.TyperException as error:  # an unknown command or option, a bad value
+        words = error.format_message() if hasattr(error, "format_message") else str(error)
+        _fail(f"{words.rstrip('.')}; see nas --help", BAD_INPUT)
     except MissingExtraError as error:
         _fail(str(error), MISSING_EXTRA)
     except OSError as error:
         _fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}", BAD_INPUT)
+    if code == INTERRUPTED:
+        _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    sys.exit(code)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"nas: {message}\n")
     sys.exit(code)
 
 
-def _print_json(value: Mapping[str, Any] | list[Any]) -> None:
+def _print_json(value: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
@@ -162,7 +166,7 @@ def search(
 
     result = pipeline.search(
         run,
-        _budget(latency_ms),
+        None if latency_ms is None else _budget(latency_ms),
         max_macs=max_macs,
         max_params=max_params,
         max_activation_bytes=max_activation_bytes,
@@ -194,17 +198,19 @@ def export(
     Example: nas export runs/digits largest
     """
     from nas import pipeline
+    from nas.run_directory import open_run
 
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
-    names = pipeline.front_ids(run) if front else [str(architecture)]
-    results = [pipeline.export(run, name) for name in names]
+    opened = open_run(run)  # once, for all of them
+    names = pipeline.front_ids(opened) if front else [str(architecture)]
+    results = [pipeline.export(opened, name) for name in names]
     if as_json:
         rows = [result.model_dump(mode="json") for result in results]
-        _print_json(rows if front else rows[0])
+        _print_json({"exports": rows} if front else rows[0])
         return
     for result in results:
         typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
@@ -212,10 +218,16 @@ def export(
 
 def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
     from nas import pipeline
+    from nas.config import check_budget
+    from nas.run_directory import open_run
 
-    results = [pipeline.search(run, _budget(budget)) for budget in budgets]
+    wanted = [_budget(text) for text in budgets]
+    for budget in wanted:
+        check_budget(budget)
+    opened = open_run(run)  # once, for all of them
+    results = [pipeline.search(opened, budget) for budget in wanted]
     if as_json:
-        _print_json([result.to_json() for result in results])
+        _print_json({"searches": [result.to_json() for result in results]})
     for result in [] if as_json else results:
         _show_result(result.budget_ms, result.winner, result.closest_miss, None)
     if any(result.winner is None for result in results):
@@ -267,7 +279,7 @@ def spaces(
 
     described = describe_spaces() if name is None else [describe_space(name)]
     if as_json:
-        _print_json(described if name is None else described[0])
+        _print_json({"spaces": described} if name is None else described[0])
         return
     for table in space_tables(described, dimensions=name is not None):
         _print_table(table)
@@ -288,10 +300,10 @@ def doctor(as_json: Json = False) -> None:
         _print_table(doctor_table(diagnosis))
 
 
-def _budget(text: str | None) -> float | str | None:
+def _budget(text: str) -> float | str:
     """Read a budget: milliseconds as a number, a share as it is."""
-    if text is None or text.strip().endswith("%"):
-        return text
+    if text.strip().endswith("%"):
+        return text.strip()
     try:
         return float(text)
     except ValueError:
@@ -300,7 +312,8 @@ def _budget(text: str | None) -> float | str | None:
 
 def _create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
     from nas.config import load_recipe
-    from nas.run_directory import create_run, is_run, open_run
+    from nas.pipeline import create_run
+    from nas.run_directory import is_run, open_run
 
     if recipe is not None and is_run(recipe):
         if out is not None or overrides:

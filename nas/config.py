@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from hardware_profiles.artifact import describe
 from search_spaces import SPACES, InputError, unknown_name
@@ -45,6 +54,15 @@ class DataConfig(Section):
     validation_share: Fraction = 0.2
     test_share: Fraction = 0.2  # used where the source brings no test split of its own
 
+    @model_validator(mode="after")
+    def _something_left(self) -> "DataConfig":
+        if self.validation_share + self.test_share >= 1:
+            raise InputError(
+                "expected validation_share + test_share below 1, so that something is left to "
+                f"train on, got {self.validation_share} + {self.test_share}"
+            )
+        return self
+
 
 class TrainingConfig(Section):
     """Supernet training."""
@@ -79,16 +97,16 @@ class ProfileConfig(Section):
 
     threads: PositiveInt = 1
     passes: Annotated[int, Field(ge=2)] = 3
-    num_calibration: Annotated[int, Field(ge=5)] = 24
+    num_calibration: Annotated[int, Field(ge=8)] = 24
     num_held_out: Annotated[int, Field(ge=3)] = 16
-    max_specs: PositiveInt = 500
+    max_specs: Annotated[int, Field(ge=8)] = 500
 
 
 class SearchConfig(Section):
     """Search under a latency budget."""
 
     searcher: str = "nsga2"
-    budget: float | str = "50%"  # milliseconds, or a share of the reachable range
+    budget: StrictFloat | StrictInt | str = "50%"  # milliseconds, or a share of the reachable range
     population: Annotated[int, Field(ge=4)] = 100
     generations: PositiveInt = 40
     coverage: Fraction = (
@@ -145,8 +163,8 @@ def check_budget(budget: float | str) -> None:
         number, share = -1.0, False
     if not (0 < number < float("inf")) or (share and number > 100):
         raise InputError(
-            f"expected a latency budget above 0 ms (2.0) or a share of the reachable range "
-            f'("50%"), got {budget!r}'
+            "expected a latency budget above 0 ms (2.0) or a share of the reachable range above "
+            f"0% and up to 100% (50%), got {budget!r}"
         )
 
 
@@ -160,6 +178,8 @@ def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
     if path is not None:
         try:
             data = tomllib.loads(path.read_text())
+        except IsADirectoryError:
+            raise InputError(f"{path} is a folder but no run (no run.json in it)") from None
         except FileNotFoundError:
             raise InputError(f"no recipe {path}; the ready-made ones are in recipes/") from None
         except (OSError, ValueError) as error:
@@ -186,12 +206,28 @@ def check_recipe(data: Mapping[str, Any]) -> Recipe:
 def _check_keys(data: Mapping[str, Any], model: type[BaseModel], prefix: str) -> None:
     for key, value in data.items():
         if key not in model.model_fields:
-            raise unknown_name("recipe key", prefix + key, [prefix + k for k in model.model_fields])
+            known = _dotted_keys(Recipe, "")
+            elsewhere = [name for name in known if name.rpartition(".")[2] == key]
+            if elsewhere:
+                raise InputError(
+                    f"unknown recipe key {prefix + key!r}; did you mean {elsewhere[0]!r}?"
+                )
+            raise unknown_name("recipe key", prefix + key, known)
         section = model.model_fields[key].annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             if not isinstance(value, Mapping):
                 raise InputError(f"recipe: expected a section [{prefix}{key}], got {value!r}")
             _check_keys(value, section, f"{prefix}{key}.")
+
+
+def _dotted_keys(model: type[BaseModel], prefix: str) -> list[str]:
+    """Name every key of a recipe, sections and their settings."""
+    names = []
+    for key, field in model.model_fields.items():
+        names.append(prefix + key)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _dotted_keys(field.annotation, f"{prefix}{key}.")
+    return names
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -1,11 +1,14 @@
 """Images and labels for training, validation and test: uint8 in memory, one fixed seeded split."""
 
+import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -74,13 +77,16 @@ def load_data(config: DataConfig, seed: int) -> ImageData:
     (image, label)).
 
     Raises:
-        InputError: an unknown source, or data with one class, a wrong shape, NaN, or fewer samples
-            than classes.
+        InputError: an unknown source, or data with one class, a wrong shape, NaN, or fewer
+            samples than classes.
         MissingExtraError: Hugging Face `datasets` is needed and absent.
     """
     kind, _, rest = config.source.partition(":")
     if kind not in SOURCES:
-        raise unknown_name("data set", kind, SOURCES)
+        raise InputError(
+            f"{unknown_name('data set', kind, SOURCES)} (forms: digits, npz:PATH, parquet:PATH, "
+            "folder:PATH, hub:NAME, python:package.module:function)"
+        )
     if kind != "digits" and not rest:
         raise InputError(f"expected a place after {kind}:, got {config.source!r}")
     parts, names = SOURCES[kind](rest)
@@ -101,17 +107,33 @@ def _split(
     labels = np.concatenate([split.labels for split in (train, validation, test)])
     num_classes = max(int(labels.max()) + 1, len(names or ()))
     _check_classes(labels, num_classes, config.source)
+    trained_classes = len(np.unique(train.labels))
+    if trained_classes < num_classes or min(len(validation), len(test)) < 2:
+        raise InputError(
+            f"{config.source}: expected all classes in training and 2 or more validation and "
+            f"test images, got {trained_classes} of {num_classes} classes, {len(validation)} "
+            f"and {len(test)} images"
+        )
     if {split.images.shape[1:] for split in (train, validation, test)} != {train.images.shape[1:]}:
         raise InputError(f"{config.source}: the splits hold images of different sizes")
     by_channel = train.images.transpose(1, 0, 2, 3).reshape(train.images.shape[1], -1)
+    statistics = [_mean_and_std(channel) for channel in by_channel]
     return ImageData(
         train,
         validation,
         test,
         tuple(names) if names else tuple(str(i) for i in range(num_classes)),
-        tuple(float(m) / 255 for m in by_channel.mean(axis=1)),
-        tuple(max(float(s) / 255, 1e-3) for s in by_channel.std(axis=1)),
+        tuple(mean for mean, _ in statistics),
+        tuple(max(std, 1e-3) for _, std in statistics),
     )
+
+
+def _mean_and_std(channel: Bytes) -> tuple[float, float]:
+    """Mean and standard deviation of bytes scaled to 0..1, from their histogram."""
+    shares = np.bincount(channel, minlength=256) / channel.size
+    levels = np.arange(256) / 255
+    mean = float(shares @ levels)
+    return mean, float(np.sqrt(shares @ (levels - mean) ** 2))
 
 
 def _carve(split: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -134,7 +156,7 @@ def _check(images: npt.NDArray[Any], labels: npt.NDArray[Any], source: str) -> S
         raise InputError(f"{source}: expected images as uint8 (0 to 255), got {images.dtype}")
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape:
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise InputError(
             f"{source}: expected images n x height x width (x 1 or 3 channels), got {images.shape}"
         )
@@ -145,6 +167,11 @@ def _check(images: npt.NDArray[Any], labels: npt.NDArray[Any], source: str) -> S
         )
     if labels.min() < 0:
         raise InputError(f"{source}: labels must count from 0, got {labels.min()}")
+    if labels.max() >= len(labels):
+        raise InputError(
+            f"{source}: {len(labels)} samples are fewer than {int(labels.max()) + 1} classes "
+            "(the greatest label, counted from 0)"
+        )
     return Split(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int64))
 
 
@@ -176,25 +203,36 @@ def _digits(_: str) -> Parts:
 def _npz(rest: str) -> Parts:
     path = Path(rest)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {"train": (file["x"], file["y"])}, None
     except FileNotFoundError:
         raise InputError(f"npz:{rest}: no such file") from None
     except KeyError as error:
         raise InputError(f"npz:{rest}: expected arrays x and y ({error})") from None
-    except (ValueError, OSError, EOFError, TypeError, AttributeError) as error:
-        raise InputError(f"npz:{rest}: not a readable .npz file ({error})") from None
+    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise InputError(
+            f"npz:{rest}: expected a file of numpy.savez with arrays of numbers x and y{reason}"
+        ) from None
 
 
 def _python(rest: str) -> Parts:
     module_name, _, function_name = rest.partition(":")
+    sys.path.insert(0, "")  # a module beside the user counts, as under `python -m`
     try:
         function = getattr(import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(
             f"python:{rest}: expected python:package.module:function that can be imported: {error}"
         ) from None
-    data = function()
+    finally:
+        sys.path.remove("")
+    try:
+        data = function()
+    except Exception as error:
+        raise InputError(
+            f"python:{rest}: the function raised {type(error).__name__}: {error}"
+        ) from error
     parts = data if isinstance(data, Mapping) else {"train": data}
     if "train" not in parts or not set(parts) <= {"train", "validation", "test"}:
         raise InputError(
@@ -224,7 +262,7 @@ def _hugging_face(builder: str, rest: str) -> Parts:
         import datasets
     except ImportError:
         raise MissingExtraError(
-            f"{builder}:{rest} needs Hugging Face datasets; pip install 'supernet-engine[data]'"
+            f"{builder}:{rest} needs Hugging Face datasets; pip install datasets pillow"
         ) from None
     try:
         loaded = _load_hugging_face(datasets, builder, rest)

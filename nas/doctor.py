@@ -11,7 +11,9 @@ from rich.table import Table
 from hardware_profiles.target import processor_name
 
 REQUIRED = ("torch", "numpy", "scikit-learn", "pymoo", "onnx", "onnxruntime", "safetensors")
-EXTRAS = {"data": ("datasets", "Hugging Face datasets: hub names, parquet files, image folders")}
+EXTRAS = {
+    "data": ("datasets pillow", "Hugging Face datasets: hub names, parquet files, image folders")
+}
 
 
 def diagnose() -> dict[str, Any]:
@@ -20,8 +22,8 @@ def diagnose() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in REQUIRED},
         "extras": {
-            extra: {"version": _version(library), "adds": adds}
-            for extra, (library, adds) in EXTRAS.items()
+            extra: {"version": _version(needs.split()[0]), "needs": needs, "adds": adds}
+            for extra, (needs, adds) in EXTRAS.items()
         },
         "device": processor_name(),
         "cpus": len(os.sched_getaffinity(0))
@@ -55,7 +57,7 @@ def doctor_table(diagnosis: dict[str, Any]) -> Table:
     for name, found in diagnosis["libraries"].items():
         table.add_row(name, found or f"missing: pip install {name}")
     for extra, about in diagnosis["extras"].items():
-        install = f"missing: pip install 'supernet-engine[{extra}]' adds {about['adds']}"
+        install = f"missing: pip install {about['needs']} adds {about['adds']}"
         table.add_row(f"extra {extra}", escape(about["version"] or install))
     table.add_row("this machine", f"{diagnosis['device']}, {diagnosis['cpus']} CPUs")
     table.add_row("can profile", ", ".join(diagnosis["can_profile"]) or "nothing")

@@ -131,23 +131,26 @@ def fit_latency(
         measured,
     )
     plain_sum = space.layers.sum(held_out, table.latency_ms)
-    baselines["layer sum"] = error_report(plain_sum, measured)
+    baselines["uncorrected layer sum"] = error_report(plain_sum, measured)
     report = error_report(predicted, measured, noise_floor=profile.noise, baselines=baselines)
     return FittedLatency(predictor, report, predicted, measured, table.fill_error, len(targets))
 
 
-def describe_error(name: str, report: ErrorReport) -> list[str]:
+def describe_error(name: str, unit: str, report: ErrorReport) -> list[str]:
     """Say how wrong a predictor is on unseen subnets, and below it the trivial baselines."""
-    lines = [f"{name} on {report.n} unseen subnets: {_figures(report)}"]
+    lines = [f"{name} on {report.n} unseen subnets: {_figures(report, unit)}"]
     if report.noise_floor is not None:
         lines[0] += f"; noise of the measurement {report.noise_floor:.1%}"
     if report.ceiling is not None:
-        lines[0] += f"; ceiling (repeatability) {report.ceiling:.3f}"
-    lines += [f"  baseline {key}: {_figures(other)}" for key, other in report.baselines.items()]
+        lines[0] += f"; repeatability between halves {report.ceiling:.3f}"
+    lines += [
+        f"  baseline {key}: {_figures(other, unit)}" for key, other in report.baselines.items()
+    ]
     return lines
 
 
-def _figures(report: ErrorReport) -> str:
+def _figures(report: ErrorReport, unit: str) -> str:
     tau = "   n/a" if report.kendall is None else f"{report.kendall:6.3f}"
     rho = "   n/a" if report.spearman is None else f"{report.spearman:6.3f}"
-    return f"Kendall {tau}, Spearman {rho}, MAPE {report.mape:6.1%}, RMSE {report.rmse:.3g}"
+    size = f"MAPE {report.mape:6.1%}" if unit == "ms" else f"RMSE {report.rmse:.3g}"
+    return f"Kendall {tau}, Spearman {rho}, {size}"

@@ -26,12 +26,15 @@ from nas.fitted_predictors import FittedAccuracy, FittedLatency, describe_error
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult
-from nas.run_directory import Run, create_run, open_run
+from nas.run_directory import Run, create_run_directory, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
+from nas.searching.search import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
+from nas.training import STRATEGIES
 from nas.training.trainer import Trainer
-from search_spaces import InputError, build_space
+from predictors.accuracy import ACCURACY_PREDICTORS
+from search_spaces import InputError, build_space, unknown_name
 from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
@@ -56,6 +59,23 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
     return run_stages(create_run(Path(out or Path("runs") / recipe.name), recipe))
+
+
+def create_run(path: Path, recipe: Recipe) -> Run:
+    """Make a run directory, or open the one that is there if it was made from the same recipe.
+
+    Raises:
+        InputError: an unknown strategy, predictor or searcher; bad data; another run's directory.
+    """
+    _check_known("training strategy", recipe.training.strategy, STRATEGIES)
+    _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
+    _check_known("searcher", recipe.search.searcher, SEARCHERS)
+    return create_run_directory(path, recipe)
+
+
+def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise unknown_name(noun, name, known)
 
 
 def run_stages(where: RunLike) -> RunResult:
@@ -104,11 +124,10 @@ def train(where: RunLike) -> Path:
         trainer.resume()
         with progress_bar("train", trainer.num_steps) as advance:
             trainer.train(advance)
-    last = this.metrics.read()[-1]
-    say(
-        f"            validation accuracy: smallest {last['smallest_accuracy']:.2%}, "
-        f"largest {last['largest_accuracy']:.2%}"
-    )
+    for last in this.metrics.read()[-1:]:
+        if set(ends) <= set(last):
+            words = ", ".join(f"{name.split('_')[0]} {last[name]:.2%}" for name in ends)
+            say(f"            validation accuracy: {words}")
     return this.checkpoint_path
 
 
@@ -180,8 +199,8 @@ def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
     with this.stage("predictors"):
         accuracy, latency = fitted_accuracy(this), fitted_latency(this)
         save_predictors(this, accuracy, latency)
-    lines = describe_error(accuracy.quantity, accuracy.report)
-    for line in lines + describe_error("latency", latency.report):
+    lines = describe_error(accuracy.quantity, "", accuracy.report)
+    for line in lines + describe_error("latency", "ms", latency.report):
         say(f"            {line}")
     return accuracy, latency
 
@@ -214,6 +233,7 @@ def search(
     }
     changes = {key: value for key, value in given.items() if value is not None}
     config = this.recipe.search.replaced(changes)
+    _check_known("searcher", config.searcher, SEARCHERS)
     with this.stage("search"):
         return search_budget(this, config)
 

@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from hardware_profiles.artifact import Artifact
+from hardware_profiles.artifact import Artifact, Frozen
 
 
-class Winner(BaseModel):
+class Winner(Frozen):
     """A subnet that was exported, proven equal and measured. Accuracies are fractions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture_id: str
     model_path: str
@@ -23,10 +19,8 @@ class Winner(BaseModel):
     kept: bool
 
 
-class FrontMember(BaseModel):
+class FrontMember(Frozen):
     """One architecture of a front; `measured` is empty where it was not measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture_id: str
     values: Mapping[str, int | float | str | bool]
@@ -35,10 +29,8 @@ class FrontMember(BaseModel):
     measured: Mapping[str, float]
 
 
-class ClosestMiss(BaseModel):
+class ClosestMiss(Frozen):
     """The fastest measured subnet of a search that found none within the budget."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture_id: str
     measured_latency_ms: float
@@ -82,10 +74,8 @@ class SearchResult(Artifact):
         return self.model_dump(mode="json", include=names)
 
 
-class RunResult(BaseModel):
+class RunResult(Frozen):
     """What `nas run` gives."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     budget_ms: float
@@ -96,10 +86,8 @@ class RunResult(BaseModel):
     seconds: Mapping[str, float]
 
 
-class ExportResult(BaseModel):
+class ExportResult(Frozen):
     """What `nas export` gives for one subnet."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     directory: str
     files: Mapping[str, str]  # SHA-256 by name

@@ -12,9 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from hardware_profiles.artifact import Artifact, tool_version
+from hardware_profiles.artifact import Artifact, Frozen, tool_version
 from nas.append_log import AppendLog
 from nas.config import Recipe, check_recipe, differing_keys
 from nas.data import ImageData, load_data
@@ -22,10 +20,8 @@ from nas.progress import say
 from search_spaces import InputError, SearchSpace, build_space
 
 
-class StageState(BaseModel):
+class StageState(Frozen):
     """How a stage stands."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: Literal["running", "done"]
     seconds: float
@@ -49,7 +45,7 @@ class RunFile(Artifact):
 
 class Run:
     """A run directory: its recipe, its paths, its loaded data. Open it with `open_run` or
-    `create_run`.
+    `create_run_directory`.
     """
 
     def __init__(self, path: Path, recipe: Recipe, file: RunFile) -> None:
@@ -109,14 +105,18 @@ class Run:
         """
         if self._lock is not None:
             raise AssertionError("stages do not nest")
-        earlier = self.stages.get(name, StageState(state="running", seconds=0.0))
         start = time.perf_counter()
         with self._locked(), _torch_threads(self.recipe.threads):
+            self._file = RunFile.load(self.path / "run.json")  # another process may have been here
+            earlier = self.stages.get(name, StageState(state="running", seconds=0.0))
             self._record(name, "running", earlier.seconds)
             try:
                 yield
             except BaseException:
-                self._record(name, "running", earlier.seconds + time.perf_counter() - start)
+                if earlier.state == "done":  # refused, say: what was done before stays done
+                    self._record(name, "done", earlier.seconds)
+                else:
+                    self._record(name, "running", earlier.seconds + time.perf_counter() - start)
                 raise
             seconds = time.perf_counter() - start
             before = earlier.seconds
@@ -148,7 +148,7 @@ class Run:
     def _remove_leftovers(self) -> None:
         """Remove what a killed process had not finished writing; the lock must be held."""
         for path in list(self.path.rglob(".*.tmp")):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -191,7 +191,7 @@ def open_run(path: Path | str | Run) -> Run:
         raise InputError(f"{path / 'run.json'} (written by version {made_by}): {error}") from None
 
 
-def create_run(path: Path, recipe: Recipe) -> Run:
+def create_run_directory(path: Path, recipe: Recipe) -> Run:
     """Make a run directory, or open the one that is there if it was made from the same recipe.
 
     Raises:
@@ -208,7 +208,7 @@ def create_run(path: Path, recipe: Recipe) -> Run:
                 "choose another --out or delete it"
             )
         return run
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and _only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
     data = load_data(recipe.data, recipe.seed)  # bad data is an error before anything is written
     file = RunFile(
@@ -225,6 +225,11 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
     return Run(path, recipe, file)
+
+
+def _only_leftovers(path: Path) -> bool:
+    """Tell whether a folder holds nothing but what a killed process had begun to write."""
+    return all(file.name.startswith(".") and file.name.endswith(".tmp") for file in path.iterdir())
 
 
 def library_versions() -> dict[str, str]:

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import kendalltau, norm, spearmanr
 
+from hardware_profiles.artifact import Frozen
 from search_spaces import InputError, Population
 
 Vector = npt.NDArray[np.float64]  # n
@@ -29,8 +29,9 @@ class Prediction:
     def upper(self, coverage: float) -> Vector:
         """Return the value that the truth stays below with probability `coverage`.
 
-        Split conformal (arXiv:1604.04173) on the held-out residuals; where they are too few for the
-        coverage, their greatest or the normal quantile, whichever is higher.
+        The quantile of the residuals, as in split conformal prediction (arXiv:1604.04173); where
+        they are too few for the coverage, their greatest or the normal quantile, whichever is
+        higher. Leave-one-out residuals make it a jackknife, whose coverage is approximate.
         """
         if not 0 < coverage < 1:
             raise InputError(f"expected a coverage between 0 and 1, got {coverage}")
@@ -52,13 +53,11 @@ class Predictor(Protocol):
         """Guess for a whole population in one call; chunked inside."""
 
 
-class ErrorReport(BaseModel):
+class ErrorReport(Frozen):
     """Error on subnets the predictor has not seen. Shares are fractions; ranks from -1 to 1.
 
     `baselines` hold the same for trivial predictors of the same subnets.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
     rmse: float
@@ -67,8 +66,9 @@ class ErrorReport(BaseModel):
     within_10: float
     spearman: float | None  # None where a constant has no rank
     kendall: float | None
-    noise_floor: float | None = None  # how far the measurement disagrees with itself, as mape
-    ceiling: float | None = None  # Kendall between two halves of the validation set
+    noise_floor: float | None = None  # median excess of the typical pass over the best, a share
+    ceiling: float | None = None  # Kendall between two halves of the validation set: what half of
+    # it can tell; a predictor judged on the whole set may exceed it
     baselines: Mapping[str, "ErrorReport"] = {}
 
 

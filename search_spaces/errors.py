@@ -14,6 +14,10 @@ class InfeasibleError(InputError):
     """
 
 
+class ParityError(RuntimeError):
+    """A file or a subnet answers differently from what it was made from (exit code 1)."""
+
+
 class MissingExtraError(ImportError):
     """An optional library is absent; the message names the extra that brings it (exit code 3)."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from hardware_profiles.artifact import file_hash, write_atomic
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile import Profile
+from hardware_profiles.profile_device import measure_models
 from nas.artifacts import load_profile, load_supernet, subnet_evaluator, supernet_hash
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
@@ -31,7 +32,6 @@ from nas.exporting.manifest import (
     Preprocessing,
 )
 from nas.exporting.parity import Parity, compare, gate, run_onnx
-from nas.exporting.verify import measure_files
 from nas.fitted_predictors import fit_latency
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
@@ -210,7 +210,7 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
     subnet = evaluator.subnet(architecture)
     exported = to_onnx(subnet, architecture, evaluator.input_shape(architecture))
     latency = fit_latency(run.space, profile).predictor
-    measurement = measure_files([exported.model], profile.target.threads)[0]
+    measurement = measure_models([exported.model], profile.target.threads)[0]
     folder, manifest = export_subnet(
         run,
         exported,
@@ -252,15 +252,18 @@ def _tightest(
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files into a folder that appears whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    temporary, old = (folder.with_name(f".{folder.name}.{word}.tmp") for word in ("new", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     try:
         for name, content in files.items():
             write_atomic(temporary / name, content)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.replace(old)
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _reference(subnet: fx.GraphModule, images: Tensor) -> bytes:

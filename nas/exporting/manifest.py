@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from hardware_profiles.artifact import Artifact
+from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
 from nas.exporting.parity import Parity
 
@@ -24,10 +22,8 @@ class ArchitectureFile(Artifact):
     values: Mapping[str, int | float | str | bool]
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(Frozen):
     """How to make the model's input from an image: resize, scale to 0..1, normalise per channel."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Literal["NCHW"] = "NCHW"
     height: int
@@ -40,10 +36,8 @@ class Preprocessing(BaseModel):
     std: tuple[float, ...]
 
 
-class MeasuredLatency(BaseModel):
+class MeasuredLatency(Frozen):
     """Latency of the exported file itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Target
     latency_ms: float

@@ -4,23 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
+from hardware_profiles.artifact import Frozen
 from hardware_profiles.profile_device import onnx_session
+from search_spaces.errors import ParityError
 
 LIMIT = 1e-4  # fp32; relative to the greatest logit where that exceeds 1
 MIN_TOP1_AGREEMENT = 0.999
 Array = npt.NDArray[np.float32]
 
 
-class ParityError(RuntimeError):
-    """A file or a subnet answers differently from what it was made from."""
-
-
-class Parity(BaseModel):
+class Parity(Frozen):
     """How far two sets of n x classes logits are apart."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_abs_difference: float
     limit: float
@@ -34,12 +29,18 @@ class Parity(BaseModel):
 
 
 def compare(logits: Array, reference: Array) -> Parity:
-    """Compare n x classes logits with those of the reference."""
+    """Compare n x classes logits with those of the reference.
+
+    Raises:
+        ParityError: they differ in shape, there are none, or they are not finite.
+    """
+    if logits.shape != reference.shape or not logits.size:
+        raise ParityError(f"expected outputs {reference.shape}, got {logits.shape}")
+    if not (np.isfinite(logits).all() and np.isfinite(reference).all()):
+        raise ParityError("outputs are not finite")
     limit = LIMIT * max(1.0, float(np.abs(reference).max()))
-    difference = float(np.abs(logits - reference).max()) if logits.size else float("inf")
+    difference = float(np.abs(logits - reference).max())
     agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-    if not np.isfinite(difference):
-        difference = float(np.finfo(np.float64).max)
     return Parity(
         max_abs_difference=difference, limit=limit, top1_agreement=agreement, n=len(logits)
     )

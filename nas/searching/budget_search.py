@@ -51,18 +51,18 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         "supernet": supernet_hash(run),
         "profile": file_hash(run.profile_path),
         "accuracy_samples": file_hash(run.accuracy_samples.path),
-        "search": content_hash(config.model_dump(mode="json")),
+        "search": content_hash(config.replaced({"budget": budget_ms}).model_dump(mode="json")),
         "seed": run.recipe.seed,
     }
     path = _result_path(run, budget_ms, limits)
+    evaluations = Evaluations(run.evaluations, run.space, supernet_hash(run), profile.target.id)
     known = _known_result(run, path, made_from)
-    if known is not None:
+    if known is not None and not _better_is_known(known, evaluations, limits):
         say(f"            {path} has this search already")
         _write_front(run, known)
-        return known
+        return _located(run, known)
     supernet = load_supernet(run)
     evaluator = subnet_evaluator(run, supernet)
-    evaluations = Evaluations(run.evaluations, run.space, supernet_hash(run), profile.target.id)
 
     def make_problem(extra: tuple[Population, Vector] | None) -> SearchProblem:
         return _problem(run, profile, accuracy, limits, config, extra)
@@ -89,7 +89,7 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         )
         winner = Winner(
             architecture_id=manifest.architecture_id,
-            model_path=str(folder / MODEL_NAME),
+            model_path=str((folder / MODEL_NAME).relative_to(run.path)),
             validation_accuracy=manifest.validation_accuracy,
             test_accuracy=manifest.test_accuracy,
             predicted_latency_ms=predicted,
@@ -126,14 +126,16 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     )
     _write_front(run, result)
     result.save(path)
-    return result
+    return _located(run, result)
 
 
 def resolve_budget(budget: float | str, reachable_ms: tuple[float, float]) -> float:
     """Turn a share of the reachable range ("50%") into milliseconds, to four digits."""
     if isinstance(budget, str) and budget.endswith("%"):
         least, greatest = reachable_ms
-        return float(f"{least + float(budget[:-1]) / 100 * (greatest - least):.4g}")
+        exact = least + float(budget[:-1]) / 100 * (greatest - least)
+        rounded = float(f"{exact:.4g}")
+        return rounded if rounded >= least else float(f"{exact * 1.0005:.4g}")
     return float(budget)
 
 
@@ -166,7 +168,25 @@ def _known_result(run: Run, path: Path, made_from: dict[str, object]) -> SearchR
     result = SearchResult.load(path)
     if result.winner is None or dict(result.made_from) != made_from:
         return None
-    return result if Path(result.winner.model_path).is_file() else None
+    return result if (run.path / result.winner.model_path).is_file() else None
+
+
+def _better_is_known(result: SearchResult, evaluations: Evaluations, limits: Limits) -> bool:
+    """Tell whether a search under another budget has measured a better subnet for this one
+    since.
+    """
+    assert result.winner is not None
+    within = [m for m in evaluations.within(limits) if m.keeps(result.budget_ms)]
+    return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
+
+
+def _located(run: Run, result: SearchResult) -> SearchResult:
+    """Return the result with the model's path from here; in the file it starts at the run."""
+    if result.winner is None:
+        return result
+    path = str(run.path / result.winner.model_path)
+    winner = result.winner.model_copy(update={"model_path": path})
+    return result.model_copy(update={"winner": winner})
 
 
 def _front(

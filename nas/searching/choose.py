@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware_profiles.profile_device import Measurement
+from hardware_profiles.profile_device import Measurement, measure_models
 from nas.config import SearchConfig
 from nas.exporting.export import Exported, to_onnx
-from nas.exporting.verify import measure_files
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.problem import SearchProblem
 from nas.searching.search import SearchOutcome, search
@@ -69,7 +68,12 @@ class Chooser:
             InfeasibleError: the predictors know from the start that nothing keeps the limits.
         """
         problem = self._make_problem(None)
-        outcome = search(problem, self._config, np.random.default_rng([seed, 0]), report)
+        try:
+            outcome = search(problem, self._config, np.random.default_rng([seed, 0]), report)
+        except InfeasibleError:  # so the predictor says; what was measured knows better
+            outcome = self._known_outcome(budget_ms, problem)
+            if not len(outcome.population):
+                raise
         for number in range(1, self._config.rounds + 1):
             self._measure(self._finalists(outcome))
             winner, exported = self._confirm(budget_ms, problem)
@@ -82,7 +86,7 @@ class Chooser:
                 f"round {number}: no measured finalist keeps {budget_ms:.4g} ms; the closest takes "
                 f"{miss.latency_ms:.4g} ms; refitting the latency predictor and searching on"
             )
-            problem = self._make_problem(self._measured())
+            problem = self._make_problem(self._evaluations.least_latencies())
             rng = np.random.default_rng([seed, number])
             try:
                 outcome = search(problem, self._config, rng, report)
@@ -90,6 +94,12 @@ class Chooser:
                 self._say(str(error))
                 break
         return Choice(outcome, problem, number, None, None, miss)
+
+    def _known_outcome(self, budget_ms: float, problem: SearchProblem) -> SearchOutcome:
+        """Return the measured subnets that keep the limits as if a search had found them."""
+        known = [m for m in self._evaluations.within(problem.limits) if m.keeps(budget_ms)]
+        population = self._space.encode_all(map(self._evaluations.architecture, known))
+        return SearchOutcome(population, problem.evaluate(population), len(population))
 
     def _finalists(self, outcome: SearchOutcome) -> list[Architecture]:
         """Best predicted feasible ones that were not measured yet."""
@@ -108,7 +118,7 @@ class Chooser:
 
     def _measure(self, architectures: list[Architecture]) -> None:
         exported = [self._export(architecture) for architecture in architectures]
-        results = measure_files([e.model for e in exported], self._threads)
+        results = measure_models([e.model for e in exported], self._threads)
         for one, result in zip(exported, results, strict=True):
             score = self._evaluator.score(one.subnet, one.architecture, "validation")
             self._log(one.architecture, score.accuracy, score.cross_entropy, result)
@@ -129,24 +139,15 @@ class Chooser:
         )
         return self._evaluations.add(measured)
 
-    def _within_limits(self, problem: SearchProblem) -> list[MeasuredSubnet]:
-        """Measured subnets that keep the analytic limits, whatever their latency."""
-        known = self._evaluations.all()
-        if not known:
-            return []
-        population = self._space.encode_all(map(self._evaluations.architecture, known))
-        kept = problem.keeps_analytic_limits(population)
-        return [measured for measured, ok in zip(known, kept, strict=True) if ok]
-
     def _confirm(
         self, budget_ms: float, problem: SearchProblem
     ) -> tuple[MeasuredSubnet | None, Exported | None]:
         """Measure the best candidate's file once more; the next one where it then misses."""
-        candidates = [m for m in self._within_limits(problem) if m.keeps(budget_ms)]
+        candidates = [m for m in self._evaluations.within(problem.limits) if m.keeps(budget_ms)]
         candidates.sort(key=lambda m: (-m.validation_accuracy, m.cross_entropy, m.latency_ms))
         for candidate in candidates:
             exported = self._export(self._evaluations.architecture(candidate))
-            result = measure_files([exported.model], self._threads)[0]
+            result = measure_models([exported.model], self._threads)[0]
             accuracy, loss = candidate.validation_accuracy, candidate.cross_entropy
             slower = self._log(exported.architecture, accuracy, loss, result)
             if slower.keeps(budget_ms):
@@ -154,9 +155,4 @@ class Chooser:
         return None, None
 
     def _closest(self, problem: SearchProblem) -> MeasuredSubnet:
-        return min(self._within_limits(problem), key=lambda m: m.typical_ms)
-
-    def _measured(self) -> tuple[Population, Vector]:
-        known = self._evaluations.all()
-        population = self._space.encode_all(map(self._evaluations.architecture, known))
-        return population, np.array([m.latency_ms for m in known])
+        return min(self._evaluations.within(problem.limits), key=lambda m: m.typical_ms)

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
 
-from hardware_profiles.artifact import describe
+from hardware_profiles.artifact import Frozen
 from nas.append_log import AppendLog
-from search_spaces import Architecture, InputError, SearchSpace
+from nas.searching.problem import Limits
+from predictors.predictor import Vector
+from search_spaces import Architecture, Population, SearchSpace
 
 
-class MeasuredSubnet(BaseModel):
+class MeasuredSubnet(Frozen):
     """One subnet, extracted, calibrated, validated, exported and timed on one target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     architecture_id: str
     values: Mapping[str, int | float | str | bool]
@@ -40,36 +40,55 @@ class Evaluations:
         self, log: AppendLog, space: SearchSpace, supernet_sha256: str, target_id: str
     ) -> None:
         self._log = log
-        self._by_id: dict[str, MeasuredSubnet] = {}
-        for record in log.read():
-            try:
-                measured = MeasuredSubnet.model_validate(record)
-            except ValidationError as error:
-                raise InputError(f"{log.path}: {describe(error)}; remove that line") from None
+        self._by_id: dict[str, list[MeasuredSubnet]] = {}
+        for measured in log.read_as(MeasuredSubnet):
             if (measured.supernet_sha256, measured.target_id) == (supernet_sha256, target_id):
                 self._keep(measured)
         self.supernet_sha256, self.target_id = supernet_sha256, target_id
         self._space = space
 
     def add(self, measured: MeasuredSubnet) -> MeasuredSubnet:
-        """Append to the log; of two latencies of one subnet the slower counts and is returned."""
+        """Append to the log; return what now counts of the subnet."""
         self._log.append(measured.model_dump())
         self._keep(measured)
-        return self._by_id[measured.architecture_id]
+        return _slower(self._by_id[measured.architecture_id])
 
     def _keep(self, measured: MeasuredSubnet) -> None:
-        earlier = self._by_id.get(measured.architecture_id)
-        if earlier is None or measured.typical_ms > earlier.typical_ms:
-            self._by_id[measured.architecture_id] = measured
+        self._by_id.setdefault(measured.architecture_id, []).append(measured)
 
     def get(self, architecture_id: str) -> MeasuredSubnet | None:
-        """Return what was measured of an architecture, if anything."""
-        return self._by_id.get(architecture_id)
+        """Return what counts of an architecture: the slower of its last two measurements, if any.
+
+        Two, so that one lucky moment proves nothing; the last, so that one bad moment is forgiven.
+        """
+        records = self._by_id.get(architecture_id)
+        return _slower(records) if records else None
 
     def all(self) -> list[MeasuredSubnet]:
-        """Return one record per architecture, in the order first measured."""
-        return list(self._by_id.values())
+        """Return what counts of every architecture, in the order first measured."""
+        return [_slower(records) for records in self._by_id.values()]
+
+    def least_latencies(self) -> tuple[Population, Vector]:
+        """Return every architecture (n x d) and its least latency in ms (n), as profiles state
+        it.
+        """
+        population = self._space.encode_all(map(self.architecture, self.all()))
+        records = self._by_id.values()
+        return population, np.array([min(m.latency_ms for m in one) for one in records])
+
+    def within(self, limits: Limits) -> list[MeasuredSubnet]:
+        """Return the measured subnets that keep the analytic limits, whatever their latency."""
+        known = self.all()
+        if not known:
+            return []
+        population = self._space.encode_all(map(self.architecture, known))
+        kept = limits.keeps_analytic(self._space, population)
+        return [measured for measured, ok in zip(known, kept, strict=True) if ok]
 
     def architecture(self, measured: MeasuredSubnet) -> Architecture:
         """Return the architecture of a record."""
         return self._space.architecture(measured.values)
+
+
+def _slower(records: list[MeasuredSubnet]) -> MeasuredSubnet:
+    return max(records[-2:], key=lambda measured: measured.typical_ms)

@@ -6,6 +6,8 @@ from pathlib import Path
 from hardware_profiles.artifact import read_json
 from nas.results import Front
 from nas.run_directory import Run
+from nas.searching.evaluations import MeasuredSubnet
+from nas.subnet.sample import AccuracySample
 from search_spaces import Architecture, InputError
 
 MIN_ID_LENGTH = 4
@@ -26,8 +28,10 @@ def find_architecture(run: Run, name: str) -> Architecture:
     if name.endswith(".json"):
         data = read_json(Path(name))
         values = data.get("values", data) if isinstance(data, dict) else None
-        if not isinstance(values, dict):
+        if not isinstance(data, dict) or not isinstance(values, dict):
             raise InputError(f"{name}: expected an architecture as a JSON object")
+        if data.get("space", run.space.name) != run.space.name:
+            raise InputError(f"{name}: expected {run.space.name}, got {data['space']}")
         return run.space.architecture(values)
     if name.lstrip().startswith("{"):
         return run.space.parse(name)
@@ -37,16 +41,14 @@ def find_architecture(run: Run, name: str) -> Architecture:
         return known[found[0]]
     if found:
         raise InputError(f"{name!r} is the beginning of {', '.join(found)}; give more of it")
-    near = get_close_matches(name, known, n=3, cutoff=0.0)
-    raise InputError(
-        f"{run.path} knows no architecture {name!r}; nearest ids: {', '.join(near) or 'none yet'}"
-    )
+    near = get_close_matches(name, [*known, "smallest", "largest"], n=3, cutoff=0.0)
+    raise InputError(f"{run.path} knows no architecture {name!r}; nearest: {', '.join(near)}")
 
 
 def known_architectures(run: Run) -> dict[str, Architecture]:
     """Return every architecture the run has sampled, measured or put on a front, by id."""
-    values = [record["values"] for record in run.accuracy_samples.read()]
-    values += [record["values"] for record in run.evaluations.read()]
+    values = [sample.values for sample in run.accuracy_samples.read_as(AccuracySample)]
+    values += [measured.values for measured in run.evaluations.read_as(MeasuredSubnet)]
     front = run.search_path / "front.json"
     if front.exists():
         values += [member.values for member in Front.load(front).members]

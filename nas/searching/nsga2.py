@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.duplicate import DefaultDuplicateElimination
 from pymoo.core.infill import InfillCriterion
 from pymoo.core.population import Population as Individuals
 from pymoo.core.problem import Problem
@@ -13,13 +12,17 @@ from pymoo.core.termination import NoTermination
 
 from search_spaces import Population, SearchSpace
 
+MATING_ROUNDS = 20  # before random architectures fill a generation up
+FILLING_ROUNDS = 20
+
 
 class NSGA2Searcher:
     """Deb et al., A fast and elitist multiobjective genetic algorithm (2002), by pymoo's ask and
     tell.
 
     Selection and survival are pymoo's; sampling, crossover and mutation are the space's, on whole
-    matrices. The first population spreads from the smallest to the largest architecture.
+    matrices. The first population spreads from the smallest to the largest architecture. Nothing is
+    proposed twice.
 
     Args:
         num_objectives: m, columns of the costs it will be told.
@@ -36,10 +39,11 @@ class NSGA2Searcher:
         first = np.concatenate(
             [space.smallest(), space.largest(), space.sample_levels(4 * population_size, rng)]
         )
+        self._mating = _IndexMating(space, rng)
         self._algorithm = NSGA2(
             pop_size=population_size,
             sampling=space.unique(first)[:population_size],
-            mating=_IndexMating(space, rng),
+            mating=self._mating,
         )
         problem = Problem(space.num_dimensions, num_objectives, n_ieq_constr=1, vtype=int)
         self._algorithm.setup(
@@ -52,7 +56,9 @@ class NSGA2Searcher:
         self._asked = self._algorithm.ask()
         if self._asked is None or len(self._asked) == 0:
             return np.zeros((0, self._algorithm.problem.n_var), dtype=np.int16)
-        return np.asarray(self._asked.get("X"), dtype=np.int16)
+        population = np.asarray(self._asked.get("X"), dtype=np.int16)
+        self._mating.remember(population)
+        return population
 
     def tell(
         self,
@@ -70,22 +76,47 @@ class NSGA2Searcher:
 
 
 class _IndexMating(InfillCriterion):  # type: ignore[misc]
-    """Binary tournaments, uniform crossover, mutation; children that exist already are dropped."""
+    """Binary tournaments, uniform crossover, mutation; only architectures never proposed before."""
 
     def __init__(self, space: SearchSpace, rng: np.random.Generator) -> None:
-        super().__init__(eliminate_duplicates=DefaultDuplicateElimination(), n_max_iterations=20)
+        super().__init__()
         self._space, self._rng = space, rng
+        self._weights = rng.integers(-(2**62), 2**62, space.num_dimensions)
+        self._proposed = np.zeros(0, dtype=np.int64)
 
-    def _do(self, problem: Problem, pop: Individuals, n_offsprings: int, **_: Any) -> Individuals:
+    def remember(self, population: Population) -> None:
+        """Never propose these again."""
+        self._proposed = np.concatenate([self._proposed, self._hash(population)])
+
+    def do(self, problem: Problem, pop: Individuals, n_offsprings: int, **_: Any) -> Individuals:
+        """Return `n_offsprings` new architectures; fewer, or none, where hardly any are left."""
+        children = np.zeros((0, self._space.num_dimensions), dtype=np.int16)
+        for number in range(MATING_ROUNDS + FILLING_ROUNDS):
+            if number < MATING_ROUNDS:
+                drawn = self._children(pop, n_offsprings)
+            else:
+                drawn = self._space.sample(4 * n_offsprings, self._rng)
+            fresh = drawn[~np.isin(self._hash(drawn), self._proposed)]
+            children = self._space.unique(np.concatenate([children, fresh]))[:n_offsprings]
+            if len(children) == n_offsprings:
+                break
+        return Individuals.new("X", children)
+
+    def _children(self, pop: Individuals, n: int) -> Population:
         genomes = np.asarray(pop.get("X"), dtype=np.int16)
         rank, crowding, violation = (np.ravel(pop.get(key)) for key in ("rank", "crowding", "CV"))
         # place of each parent: feasible first, then by front, then the least crowded
         place = np.empty(len(pop), dtype=np.intp)
         keys = (-crowding.astype(float), rank.astype(float), violation.astype(float))
         place[np.lexsort(keys)] = np.arange(len(pop))
-        rivals = self._rng.integers(0, len(pop), (2, 2, n_offsprings))
+        rivals = self._rng.integers(0, len(pop), (2, 2, n))
         better = place[rivals[:, 0]] <= place[rivals[:, 1]]
         parents = np.where(better, rivals[:, 0], rivals[:, 1])
         children = self._space.crossover(genomes[parents[0]], genomes[parents[1]], self._rng)
-        rate = 1 / self._space.num_dimensions
-        return Individuals.new("X", self._space.mutate(children, rate, self._rng))
+        return self._space.mutate(children, 1 / self._space.num_dimensions, self._rng)
+
+    def _hash(self, population: Population) -> npt.NDArray[np.int64]:
+        """One number per row, equal for equal networks; others collide once in 2^64."""
+        keys = self._space.equivalence_key(population).astype(np.int64)
+        hashed: npt.NDArray[np.int64] = (keys * self._weights[: keys.shape[1]]).sum(axis=1)
+        return hashed

@@ -21,6 +21,23 @@ class Limits:
     params: float | None = None
     activation_bytes: float | None = None
 
+    def analytic(self, space: SearchSpace, population: Population) -> list[tuple[float, Vector]]:
+        """Return each limit that needs no latency, beside the n values it limits."""
+        costs = space.layers.costs(population)
+        pairs = [
+            (self.macs, costs.macs),
+            (self.params, costs.num_params),
+            (self.activation_bytes, costs.activation_bytes),
+        ]
+        return [(limit, values) for limit, values in pairs if limit is not None]
+
+    def keeps_analytic(self, space: SearchSpace, population: Population) -> npt.NDArray[np.bool_]:
+        """Tell which architectures keep the limits that need no latency, n."""
+        kept = np.ones(len(population), dtype=np.bool_)
+        for limit, values in self.analytic(space, population):
+            kept &= values <= limit
+        return kept
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -63,7 +80,7 @@ class SearchProblem:
         latency = self._latency.predict(population)
         upper = latency.upper(self._coverage)
         excess = np.zeros(len(population))
-        limited = self._analytic(population)
+        limited = self.limits.analytic(self.space, population)
         if self.limits.latency_ms is not None:
             limited.append((self.limits.latency_ms, upper))
         for limit, values in limited:
@@ -104,22 +121,6 @@ class SearchProblem:
                     f"no architecture of {self.space.name} under {limit:.4g} {unit}; "
                     f"the least one {'is ' if unit == 'ms' else ''}{predicted} {least:.4g} {unit}"
                 )
-
-    def keeps_analytic_limits(self, population: Population) -> npt.NDArray[np.bool_]:
-        """Tell which architectures keep the limits that need no latency, n."""
-        kept = np.ones(len(population), dtype=np.bool_)
-        for limit, values in self._analytic(population):
-            kept &= values <= limit
-        return kept
-
-    def _analytic(self, population: Population) -> list[tuple[float, Vector]]:
-        costs = self.space.layers.costs(population)
-        pairs = [
-            (self.limits.macs, costs.macs),
-            (self.limits.params, costs.num_params),
-            (self.limits.activation_bytes, costs.activation_bytes),
-        ]
-        return [(limit, values) for limit, values in pairs if limit is not None]
 
 
 def descend(space: SearchSpace, value: Callable[[Population], Vector], start: Population) -> float:

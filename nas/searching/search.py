@@ -99,5 +99,5 @@ def non_dominated(objectives: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
 
 def hypervolume(objectives: npt.NDArray[np.float64], reference: tuple[float, float]) -> float:
     """Share of the box from 0 to `reference` that `n x 2` minimised objectives dominate."""
-    scaled = objectives / np.array(reference)
+    scaled = objectives / np.maximum(reference, np.finfo(np.float64).tiny)
     return float(HV(ref_point=np.ones(2))(scaled))

@@ -1,17 +1,29 @@
 """Measured quality of sampled subnets: what the accuracy predictor learns from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hardware_profiles.artifact import Frozen
 from nas.append_log import AppendLog
 from nas.subnet.evaluator import SubnetEvaluator
 from predictors.predictor import Vector, kendall
 from search_spaces import InputError, Population, SearchSpace
 from search_spaces.spread import spread_sample
+
+
+class AccuracySample(Frozen):
+    """One line of the log."""
+
+    architecture_id: str
+    values: Mapping[str, int | float | str | bool]
+    supernet_sha256: str
+    accuracy: float
+    cross_entropy: float
+    accuracy_halves: tuple[float, float]
+    cross_entropy_halves: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,23 +65,22 @@ def sample_accuracy(
     """
     rng = np.random.default_rng([seed, 0xACC])
     wanted = [space.decode(genome) for genome in spread_sample(space, num_subnets, rng)]
-    known = _read(log, supernet_sha256)
+    known = {sample.architecture_id for sample in _read(log, supernet_sha256)}
     for done, architecture in enumerate(wanted):
         report(done)
         if architecture.id in known:
             continue
         score = evaluator.score(evaluator.subnet(architecture), architecture, "validation")
-        record = {
-            "architecture_id": architecture.id,
-            "values": dict(architecture.values),
-            "supernet_sha256": supernet_sha256,
-            "accuracy": score.accuracy,
-            "cross_entropy": score.cross_entropy,
-            "accuracy_halves": score.accuracy_halves,
-            "cross_entropy_halves": score.cross_entropy_halves,
-        }
-        log.append(record)
-        known[architecture.id] = record
+        sample = AccuracySample(
+            architecture_id=architecture.id,
+            values=architecture.values,
+            supernet_sha256=supernet_sha256,
+            accuracy=score.accuracy,
+            cross_entropy=score.cross_entropy,
+            accuracy_halves=score.accuracy_halves,
+            cross_entropy_halves=score.cross_entropy_halves,
+        )
+        log.append(sample.model_dump())
     return load_samples(log, space, supernet_sha256)
 
 
@@ -79,23 +90,22 @@ def load_samples(log: AppendLog, space: SearchSpace, supernet_sha256: str) -> Ac
     Raises:
         InputError: none there, or a damaged record.
     """
-    rows = list(_read(log, supernet_sha256).values())
-    if not rows:
+    samples = _read(log, supernet_sha256)
+    if not samples:
         raise InputError(f"{log.path}: no samples of this supernet; resume with `nas run`")
     try:
-        columns = {
-            name: np.array([row[name] for row in rows], dtype=np.float64)
-            for name in ("accuracy", "cross_entropy", "accuracy_halves", "cross_entropy_halves")
-        }
-        architectures = [space.architecture(row["values"]) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{log.path}: a record is damaged ({error}); delete the file") from None
-    return AccuracySamples(space.encode_all(architectures), **columns)
+        population = space.encode_all(space.architecture(sample.values) for sample in samples)
+    except InputError as error:
+        raise InputError(f"{log.path}: {error}; remove that line") from None
+    return AccuracySamples(
+        population,
+        np.array([sample.accuracy for sample in samples]),
+        np.array([sample.cross_entropy for sample in samples]),
+        np.array([sample.accuracy_halves for sample in samples]),
+        np.array([sample.cross_entropy_halves for sample in samples]),
+    )
 
 
-def _read(log: AppendLog, supernet_sha256: str) -> dict[str, dict[str, Any]]:
-    return {
-        str(record.get("architecture_id")): record
-        for record in log.read()
-        if record.get("supernet_sha256") == supernet_sha256
-    }
+def _read(log: AppendLog, supernet_sha256: str) -> list[AccuracySample]:
+    samples = log.read_as(AccuracySample)
+    return [sample for sample in samples if sample.supernet_sha256 == supernet_sha256]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hardware_profiles.artifact import FORMAT, tool_version, write_atomic
+from hardware_profiles.artifact import FORMAT, content_hash, tool_version, write_atomic
 from search_spaces import InputError
 
 
@@ -23,9 +23,9 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
         "format": FORMAT,
         "kind": "checkpoint",
         "tool_version": tool_version(),
-        "sha256": tensors_hash(tensors),
         **state,
     }
+    metadata["sha256"] = checkpoint_hash(tensors, metadata)
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, save(contiguous, metadata={"state": json.dumps(metadata)}))
 
@@ -46,7 +46,8 @@ def load_checkpoint(path: Path, space: str) -> tuple[dict[str, Tensor], dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, struct.error) as error:
         raise _damaged(path, error) from None
-    if tensors_hash(tensors) != state.get("sha256"):
+    stated = state["sha256"]
+    if checkpoint_hash(tensors, {k: v for k, v in state.items() if k != "sha256"}) != stated:
         raise _damaged(path, "its hash does not match its contents")
     return tensors, state
 
@@ -71,12 +72,15 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path}: format {state.get('format')} written by version {state.get('tool_version')}; "
             f"this is {tool_version()}, which reads format {FORMAT}"
         )
+    numbers = ("epoch", "epochs", "seed")
+    if not all(isinstance(state.get(key), int) for key in numbers) or "sha256" not in state:
+        raise _damaged(path, f"its state lacks one of {', '.join(numbers)} and sha256")
     return state
 
 
-def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values."""
-    digest = sha256()
+def checkpoint_hash(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
+    """SHA-256 over the state and the names, shapes and values of all tensors."""
+    digest = sha256(content_hash(state).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

@@ -27,7 +27,7 @@ class CalibratedTable:
         self._coefficients = np.zeros(4)
         self._relative_std = 0.0
         self._residuals = np.zeros(0)
-        self._calibrated = False
+        self._floor_ms = 1e-9
 
     def fit(self, population: Population, targets: Vector) -> None:
         """Fit the correction to n measured latencies (ms); fewer than 5 leave the plain sum.
@@ -42,8 +42,8 @@ class CalibratedTable:
             )
         self._residuals = np.zeros(0)
         columns = self._columns(population)
-        self._calibrated = len(targets) >= 5
-        if not self._calibrated:
+        self._floor_ms = float(targets.min()) / 2 if len(targets) else 1e-9
+        if len(targets) < 5:
             self._coefficients = np.array([1.0, 0.0, 0.0, 0.0])
             self._relative_std = 0.1
             return
@@ -58,7 +58,8 @@ class CalibratedTable:
 
     def predict(self, population: Population) -> Prediction:
         """Guess latencies in ms: mean and spread, each n."""
-        mean = np.maximum(self._columns(population) @ self._coefficients, 1e-9)
+        # a line can run below zero where nothing was measured; no subnet is that much faster
+        mean = np.maximum(self._columns(population) @ self._coefficients, self._floor_ms)
         return Prediction(mean, mean * self._relative_std, self._residuals)
 
     def _columns(self, population: Population) -> Vector:

@@ -130,7 +130,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 def test_a_missing_recipe_and_a_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="no recipe"):
         load_recipe(tmp_path / "absent.toml")
-    with pytest.raises(InputError, match="TOML"):
+    with pytest.raises(InputError, match="folder but no run"):
         load_recipe(tmp_path)
 
 

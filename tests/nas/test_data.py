@@ -13,7 +13,7 @@ from tests.nas.command_line import python
 
 HAS_DATASETS = importlib.util.find_spec("datasets") is not None
 needs_datasets = pytest.mark.skipif(
-    not HAS_DATASETS, reason="Hugging Face datasets is absent; pip install 'supernet-engine[data]'"
+    not HAS_DATASETS, reason="Hugging Face datasets is absent; pip install datasets pillow"
 )
 
 
@@ -179,7 +179,10 @@ BAD_ARRAYS = {
     ),
     "no labels": ({"x": IMAGES}, "x and y"),
     "no images array": ({"images": IMAGES, "y": LABELS}, "x and y"),
-    "pickled objects": ({"x": np.array([IMAGES[0], None], dtype=object), "y": LABELS}, "pickle"),
+    "pickled objects": (
+        {"x": np.array([IMAGES[0], None], dtype=object), "y": LABELS},
+        "arrays of numbers",
+    ),
 }
 
 
@@ -411,7 +414,7 @@ def test_without_the_library_the_error_names_the_extra(tmp_path):
     assert result.returncode == 3
     assert result.stderr.startswith("nas: ")
     assert result.stderr.count("\n") == 1
-    assert "pip install 'supernet-engine[data]'" in result.stderr
+    assert "pip install datasets pillow" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import nas
 from nas.config import Recipe, load_recipe
-from nas.run_directory import create_run, open_run
+from nas.run_directory import create_run_directory, open_run
 from search_spaces import InputError
 
 
@@ -35,7 +35,7 @@ def contents(path) -> dict[str, bytes]:
 
 def test_a_new_run_knows_its_recipe_data_and_space(tmp_path, npz):
     recipe = load_recipe(None, [f"data.source=npz:{npz}", "seed=4"])
-    run = create_run(tmp_path / "deep" / "run", recipe)
+    run = create_run_directory(tmp_path / "deep" / "run", recipe)
     assert run.recipe == recipe
     assert open_run(tmp_path / "deep" / "run").recipe == recipe
     assert (run.data.num_classes, run.data.num_channels) == (2, 3)
@@ -52,13 +52,13 @@ def test_a_new_run_knows_its_recipe_data_and_space(tmp_path, npz):
 def test_bad_data_is_refused_before_anything_is_written(tmp_path):
     recipe = load_recipe(None, ["data.source=npz:/no/such/file.npz"])
     with pytest.raises(InputError):
-        create_run(tmp_path / "run", recipe)
+        create_run_directory(tmp_path / "run", recipe)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_empty_folder_may_be_used(tmp_path):
     (tmp_path / "run").mkdir()
-    assert create_run(tmp_path / "run", Recipe()).recipe == Recipe()
+    assert create_run_directory(tmp_path / "run", Recipe()).recipe == Recipe()
 
 
 # --- the same and other recipes -------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_an_empty_folder_may_be_used(tmp_path):
 def test_the_same_recipe_opens_the_run(finished):
     recipe = finished.open().recipe
     before = contents(finished.path)
-    assert create_run(finished.path, recipe).recipe == recipe
+    assert create_run_directory(finished.path, recipe).recipe == recipe
     assert contents(finished.path) == before
 
 
@@ -77,7 +77,7 @@ def test_another_recipe_names_all_differing_keys(copied):
     other = recipe.model_copy(update={"training": training, "seed": 5})
     before = contents(copied)
     with pytest.raises(InputError) as error:
-        create_run(copied, other)
+        create_run_directory(copied, other)
     for key in ("training.epochs", "training.momentum", "seed"):
         assert key in str(error.value)
     assert "training.batch_size" not in str(error.value)
@@ -89,15 +89,15 @@ def test_foreign_folders_and_files_are_refused_and_left_alone(tmp_path):
     folder.mkdir()
     (folder / "thesis.tex").write_text("important")
     with pytest.raises(InputError, match="no run"):
-        create_run(folder, Recipe())
+        create_run_directory(folder, Recipe())
     with pytest.raises(InputError, match="no run"):
-        create_run(folder / "thesis.tex", Recipe())
+        create_run_directory(folder / "thesis.tex", Recipe())
     assert contents(folder) == {"thesis.tex": b"important"}
 
 
 def test_data_that_changed_since_is_refused(tmp_path, npz):
     recipe = load_recipe(None, [f"data.source=npz:{npz}"])
-    create_run(tmp_path / "run", recipe)
+    create_run_directory(tmp_path / "run", recipe)
     with np.load(npz) as file:
         images, labels = file["x"].copy(), file["y"]
     images[0, 0, 0, 0] ^= 1
@@ -159,13 +159,20 @@ def test_finished_stages_are_recorded(finished):
 
 def test_a_stage_that_fails_stays_open_and_frees_the_run(copied):
     run = open_run(copied)
-    with pytest.raises(RuntimeError, match="mine"), run.stage("train"):
-        assert open_run(copied).stages["train"].state == "running"
+    with pytest.raises(RuntimeError, match="mine"), run.stage("export"):
+        assert open_run(copied).stages["export"].state == "running"
         raise RuntimeError("mine")
-    assert open_run(copied).stages["train"].state == "running"
-    with open_run(copied).stage("train"):
+    assert open_run(copied).stages["export"].state == "running"
+    with open_run(copied).stage("export"):
         pass
-    assert open_run(copied).stages["train"].state == "done"
+    assert open_run(copied).stages["export"].state == "done"
+
+
+def test_a_stage_that_was_done_stays_done_if_it_fails_again(copied):
+    before = open_run(copied).stages["train"]
+    with pytest.raises(RuntimeError, match="mine"), open_run(copied).stage("train"):
+        raise RuntimeError("mine")
+    assert open_run(copied).stages["train"] == before
 
 
 def test_stages_do_not_nest(copied):
@@ -241,7 +248,7 @@ def test_a_lost_profile_is_measured_again(copied):
     assert run.profile_path.is_file()
     assert len(measured.layers) == 25
     assert {subnet.role for subnet in measured.subnets} == {"calibration", "held_out"}
-    assert len(measured.subnets) == 10
+    assert len(measured.subnets) == 12
 
 
 @pytest.mark.parametrize("loss", ["torn", "last record", "file"])
@@ -277,7 +284,7 @@ def test_a_profile_of_another_space_is_refused(copied):
 
 
 def test_searching_before_training_says_what_to_do(tmp_path):
-    create_run(tmp_path / "run", Recipe())
+    create_run_directory(tmp_path / "run", Recipe())
     for stage in (nas.measure_accuracy, nas.fit_predictors, nas.search, nas.report):
         with pytest.raises(InputError, match=r"train|profile"):
             stage(tmp_path / "run")

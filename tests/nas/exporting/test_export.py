@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import nas
+from hardware_profiles.profile_device import measure_models
 from nas.artifacts import load_profile, load_supernet, subnet_evaluator
 from nas.exporting.export import export_subnet, to_onnx
 from nas.exporting.manifest import Manifest
 from nas.exporting.parity import ParityError
-from nas.exporting.verify import measure_files
 from nas.run_directory import open_run
 from search_spaces import InputError
 from search_spaces.supernet import resize
@@ -134,7 +134,7 @@ class Ingredients:
             self.evaluator.input_shape(architecture),
         )
         self.folder = self.run.subnets_path / architecture.id
-        self.measurement = measure_files([self.exported.model], 1)[0]
+        self.measurement = measure_models([self.exported.model], 1)[0]
 
     def export(self, budget_ms=None):
         return export_subnet(

@@ -45,12 +45,21 @@ def test_one_in_a_thousand_may_change_its_class():
 def test_what_is_no_number_does_not_agree(value):
     broken = logits()
     broken[0, 0] = value
-    assert not compare(broken, logits()).ok
+    with pytest.raises(ParityError, match="finite"):
+        compare(broken, logits())
+    with pytest.raises(ParityError, match="finite"):
+        compare(logits(), broken)
 
 
 def test_nothing_to_compare_does_not_agree():
     empty = np.zeros((0, 10), np.float32)
-    assert not compare(empty, empty).ok
+    with pytest.raises(ParityError, match="expected outputs"):
+        compare(empty, empty)
+
+
+def test_other_shapes_do_not_agree():
+    with pytest.raises(ParityError, match="expected outputs"):
+        compare(logits()[:, :1], logits())
 
 
 def test_the_gate_names_the_first_that_fails():

@@ -14,7 +14,7 @@ from nas.config import check_recipe
 from nas.exporting.manifest import MODEL_NAME, Manifest, MeasuredLatency, Preprocessing
 from nas.fitted_predictors import fit_latency
 from nas.results import ClosestMiss, Front, FrontMember, SearchResult, Winner
-from nas.run_directory import Run, create_run, open_run
+from nas.run_directory import Run, create_run_directory, open_run
 from nas.searching.evaluations import MeasuredSubnet
 from nas.training.checkpoint import save_checkpoint
 from search_spaces import Architecture
@@ -27,7 +27,7 @@ WINNER_MS, NOISE = 0.0512, 0.02
 
 
 def new_run(path: Path) -> Run:
-    return create_run(path, check_recipe({"name": "fake", "training": {"epochs": 6}}))
+    return create_run_directory(path, check_recipe({"name": "fake", "training": {"epochs": 6}}))
 
 
 def train(run: Run, epochs: int = 6) -> None:

@@ -184,7 +184,7 @@ def test_errors_stand_beside_baselines_floor_and_ceiling(page):
         "on n = 7 held-out subnets",
         "baseline: constant",
         "baseline: macs",
-        "baseline: layer sum",
+        "baseline: uncorrected layer sum",
         "disagrees with itself by 2.0%",
         "Ceiling: two halves",
     ):

@@ -24,13 +24,11 @@ def log_lines(path: Path) -> list[dict]:
 
 
 def slowest(lines: list[dict]) -> dict[str, dict]:
-    """By architecture the record that counts: that of the slowest typical pass."""
-    known: dict[str, dict] = {}
+    """By architecture the record that counts: of the last two that of the slower typical pass."""
+    known: dict[str, list[dict]] = {}
     for line in lines:
-        earlier = known.get(line["architecture_id"])
-        if earlier is None or typical_ms(line) > typical_ms(earlier):
-            known[line["architecture_id"]] = line
-    return known
+        known.setdefault(line["architecture_id"], []).append(line)
+    return {id_: max(records[-2:], key=typical_ms) for id_, records in known.items()}
 
 
 def typical_ms(record: dict) -> float:
@@ -80,7 +78,9 @@ def first(finished) -> SearchResult:
 
 
 def test_the_run_names_the_winner_of_its_search(finished, first):
-    assert finished.result.winner == first.winner
+    assert first.winner.model_path == f"subnets/{first.winner.architecture_id}/model.onnx"
+    here = str(finished.path / first.winner.model_path)
+    assert finished.result.winner == first.winner.model_copy(update={"model_path": here})
     assert finished.result.budget_ms == first.budget_ms
     assert first.winner is not None, "90 % of the range is kept by nearly all of it"
     assert_consistent(log_lines(finished.path), first)

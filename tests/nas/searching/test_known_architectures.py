@@ -45,7 +45,8 @@ def test_an_ambiguous_beginning_names_the_candidates(copied):
     else:
         pytest.fail("no two ids begin alike")
     for one in (twin, architecture):
-        run.evaluations.append({"values": dict(one.values)})
+        record = run.evaluations.read()[0]
+        run.evaluations.append({**record, "architecture_id": one.id, "values": dict(one.values)})
     with pytest.raises(InputError, match="beginning") as error:
         find_architecture(run, architecture.id[:4])
     assert twin.id in str(error.value)
@@ -55,13 +56,13 @@ def test_an_ambiguous_beginning_names_the_candidates(copied):
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_beginnings_that_are_too_short_are_refused(run, length):
     id_ = next(iter(known_architectures(run)))
-    with pytest.raises(InputError, match="nearest ids"):
+    with pytest.raises(InputError, match="nearest"):
         find_architecture(run, id_[:length])
 
 
 def test_unknown_names_show_the_nearest_ids(run):
     id_ = next(iter(known_architectures(run)))
-    with pytest.raises(InputError, match="nearest ids") as error:
+    with pytest.raises(InputError, match="nearest") as error:
         find_architecture(run, id_[:-2] + "zz")
     assert id_ in str(error.value)
 

@@ -75,7 +75,7 @@ def test_violations_are_the_sum_of_shares_beyond_the_limits(space, problem):
 def test_without_limits_nothing_is_violated(space, problem):
     population = space.sample(30, np.random.default_rng(0))
     assert not problem().evaluate(population).violations.any()
-    assert problem().keeps_analytic_limits(population).all()
+    assert Limits().keeps_analytic(space, population).all()
 
 
 def test_analytic_limits_do_not_ask_for_latency(space, problem):
@@ -83,7 +83,7 @@ def test_analytic_limits_do_not_ask_for_latency(space, problem):
     costs = space.layers.costs(population)
     limits = Limits(latency_ms=1e-9, params=float(np.median(costs.num_params)))
     expected = costs.num_params <= limits.params
-    assert problem(limits).keeps_analytic_limits(population).tolist() == expected.tolist()
+    assert limits.keeps_analytic(space, population).tolist() == expected.tolist()
 
 
 def test_reachable_latencies_are_those_of_the_whole_space(problem, space):

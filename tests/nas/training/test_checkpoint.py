@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.training.checkpoint import load_checkpoint, read_state, save_checkpoint, tensors_hash
+from nas.training.checkpoint import checkpoint_hash, load_checkpoint, read_state, save_checkpoint
 from search_spaces import InputError
 
 SPACE = "toy@1"
@@ -52,7 +52,9 @@ def test_tensors_and_state_come_back(path):
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
     assert {key: state[key] for key in STATE} == STATE
     assert read_state(path) == state
-    assert state["sha256"] == tensors_hash(expected)
+    assert state["sha256"] == checkpoint_hash(
+        expected, {key: value for key, value in state.items() if key != "sha256"}
+    )
 
 
 def test_nothing_but_the_checkpoint_is_left(path):
@@ -66,10 +68,10 @@ def test_saving_again_replaces(path):
 
 def test_hash_follows_values_names_shapes_and_types_not_order_or_layout():
     tensors = some_tensors()
-    expected = tensors_hash(tensors)
-    assert tensors_hash(dict(reversed(tensors.items()))) == expected
+    expected = checkpoint_hash(tensors, STATE)
+    assert checkpoint_hash(dict(reversed(tensors.items())), STATE) == expected
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    assert tensors_hash(contiguous) == expected
+    assert checkpoint_hash(contiguous, STATE) == expected
     changed = {
         "value": {**tensors, "weights.b": tensors["weights.b"] + 1e-6},
         "shape": {**tensors, "weights.b": tensors["weights.b"][None]},
@@ -77,8 +79,9 @@ def test_hash_follows_values_names_shapes_and_types_not_order_or_layout():
         "name": {**tensors, "weights.c": tensors["weights.b"]},
         "missing": {"weights.a": tensors["weights.a"]},
     }
-    hashes = [tensors_hash(value) for value in changed.values()]
-    assert len({*hashes, expected}) == len(changed) + 1
+    hashes = [checkpoint_hash(value, STATE) for value in changed.values()]
+    hashes.append(checkpoint_hash(tensors, {**STATE, "epoch": 4}))
+    assert len({*hashes, expected}) == len(changed) + 2
 
 
 # --- damage ---------------------------------------------------------------------------------------
