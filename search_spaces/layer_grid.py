@@ -1,10 +1,8 @@
 """Every layer a space can hold: distinct specs, and for a whole population which of them it uses.
 
 A slot is one place of the network. Its layer follows from a few dimensions only, so all its specs
-are found by one
-vectorised call over the grid of their options; after that a population's layers, costs and table
-latencies are a
-matrix product (mixed-radix index) and a gather.
+are found by one vectorised call over the grid of their options; after that a population's layers,
+costs and table latencies are a matrix product (mixed-radix index) and a gather.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

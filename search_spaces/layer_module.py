@@ -62,8 +62,7 @@ class InvertedResidual(nn.Module):
     """MobileNetV3's block (arXiv:1905.02244): b x in x h x w -> b x out x h' x w'.
 
     No expansion where `mid_channels` equals `in_channels`; no squeeze-excite where
-    `squeeze_channels` is 0; a residual
-    where stride is 1 and the channels agree.
+    `squeeze_channels` is 0; a residual where stride is 1 and the channels agree.
     """
 
     def __init__(self, spec: LayerSpec) -> None:

@@ -68,10 +68,8 @@ class LayerKind:
     """Formulas of one kind of layer. Each takes the fields, as ints or as arrays of equal shape.
 
     MACs count convolutions and matrix products only. Peak elements are the most numbers alive at
-    once inside the
-    layer: every operation writes a fresh output, except that norms, activations and element-wise
-        sums and products
-    write over their first input.
+    once inside the layer: every operation writes a fresh output, except that norms, activations and
+    element-wise sums and products write over their first input.
     """
 
     fields: Mapping[str, type]
@@ -109,7 +107,7 @@ def _conv_norm_peak(f: Fields) -> Any:
     return f["in_channels"] * f["height"] * f["width"] + f["out_channels"] * _output_size(f)
 
 
-# --- inverted residual: expand 1x1, depthwise, squeeze-excite, project 1x1 (MobileNetV3, arXiv:1905
+# --- inverted residual: expand, depthwise, squeeze-excite, project (arXiv:1905.02244) ------------
 
 
 def _has_expansion(f: Fields) -> Any:

@@ -276,7 +276,7 @@ V3 = MobileNet(
 
 
 def mobilenet_digits(num_classes: int = 10, input_channels: int = 1) -> SearchSpace:
-    """Small images (8 to 16 px), trains in about a minute on two cores."""
+    """Small images (8 to 16 px), trains in under two minutes on a CPU."""
     return mobilenet_space(DIGITS, num_classes, input_channels)
 
 

@@ -22,9 +22,8 @@ class Dimension:
     """One choice: a name and its options, smallest first.
 
     `active_when` names an earlier dimension and the option indices of it that activate this one. A
-    child of an
-    inactive parent is inactive too, so conjunctions are chains and counting stays a product over a
-    forest.
+    child of an inactive parent is inactive too, so conjunctions are chains and counting stays a
+    product over a forest.
     """
 
     name: str
@@ -168,8 +167,7 @@ class SearchSpace:
         """Draw `n` architectures that spread from the smallest to the largest.
 
         Each has a level u ~ U(0, 1) and every dimension an index ~ Binomial(options - 1, u). With
-        independent
-        uniform dimensions nearly all architectures are of middling cost.
+        independent uniform dimensions nearly all architectures are of middling cost.
         """
         level = rng.uniform(0, 1, (n, 1))
         return self.canonicalize(

@@ -19,10 +19,8 @@ class Supernet(nn.Module):
     """All architectures of a space on shared weights: one elastic layer per slot, run in order.
 
     Which architecture runs is an argument, never state. Norms always use the statistics of the
-    batch; running
-    statistics exist on extracted, calibrated subnets only. A family that is not a chain of layers
-    overrides
-    `forward` and `assemble`.
+    batch; running statistics exist on extracted, calibrated subnets only. A family that is not a
+    chain of layers overrides `forward` and `extract`.
     """
 
     def __init__(self, space: SearchSpace) -> None:

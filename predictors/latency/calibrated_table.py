@@ -42,11 +42,11 @@ class CalibratedTable:
             )
         self._residuals = np.zeros(0)
         columns = self._columns(population)
-        self._floor_ms = float(targets.min()) / 2 if len(targets) else 1e-9
         if len(targets) < 5:
             self._coefficients = np.array([1.0, 0.0, 0.0, 0.0])
-            self._relative_std = 0.1
+            self._relative_std, self._floor_ms = 0.1, 1e-9
             return
+        self._floor_ms = float(targets.min()) / 2
         self._coefficients = _relative_least_squares(columns, targets)
         left_out = np.empty(len(targets))
         for i in range(len(targets)):

@@ -22,8 +22,7 @@ class ElasticLayer(nn.Module):
     """Shared weights of one slot; any spec up to the largest runs on slices of them.
 
     `slice` is the only sharing rule: `forward` runs the plain module of a spec on the slices,
-    extraction copies them.
-    A kind that shares otherwise subclasses and overrides `slice` alone.
+    extraction copies them. A kind that shares otherwise subclasses and overrides `slice` alone.
 
     Args:
         largest: the spec with the greatest value of every size in the slot.

@@ -105,7 +105,7 @@ def test_absent_file(path):
 def test_truncated_file(note, path, share):
     whole = note.to_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=r"note\.json: not readable as JSON"):
+    with pytest.raises(InputError, match=r"note\.json: damaged, not readable as JSON"):
         Note.load(path)
 
 

@@ -44,7 +44,12 @@ def uninterrupted(recipe, tmp_path_factory) -> dict:
 def start_and_wait_for_a_checkpoint(run) -> subprocess.Popen:
     """`nas train RUN`, returned once its first checkpoint is there and before its last."""
     process = subprocess.Popen(
-        [nas_script(), "train", run.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [nas_script(), "train", run.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs ignore Ctrl-C, and so would this child of one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + PATIENCE
     while not run.checkpoint_path.exists():
