@@ -28,8 +28,10 @@ from nas.run_directory import Run
 from nas.searching.choose import Choice, Chooser
 from nas.searching.evaluations import Evaluations
 from nas.searching.problem import Limits, SearchProblem
+from nas.subnet.evaluator import SubnetEvaluator
 from predictors.predictor import Vector
 from search_spaces import Population
+from search_spaces.supernet import Supernet
 
 
 def search_budget(run: Run, config: SearchConfig) -> SearchResult:
@@ -72,50 +74,17 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     )
     with progress_bar("search", config.generations) as advance:
         choice = chooser.choose(budget_ms, run.recipe.seed, advance)
-    winner = None
-    if choice.winner is not None:
-        assert choice.exported is not None
-        genome = run.space.encode(choice.exported.architecture)
-        predicted = float(choice.problem.evaluate(genome).latency_ms[0])
-        folder, manifest = export_subnet(
-            run,
-            choice.exported,
-            choice.winner,
-            supernet=supernet,
-            evaluator=evaluator,
-            profile=profile,
-            predicted_latency_ms=predicted,
-            budget_ms=budget_ms,
-        )
-        winner = Winner(
-            architecture_id=manifest.architecture_id,
-            model_path=str((folder / MODEL_NAME).relative_to(run.path)),
-            validation_accuracy=manifest.validation_accuracy,
-            test_accuracy=manifest.test_accuracy,
-            predicted_latency_ms=predicted,
-            measured_latency_ms=choice.winner.latency_ms,
-            noise=choice.winner.noise,
-            kept=True,
-        )
-    miss = choice.closest_miss
+    winner = _export_winner(run, choice, supernet, evaluator, profile, budget_ms)
     reference = (float(accuracy.measured.max()), budget_ms)
-    others = {k: v for k, v in asdict(limits).items() if k != "latency_ms" and v is not None}
     result = SearchResult(
         space=run.space.name,
         budget_ms=budget_ms,
-        limits=others,
+        limits=_other_limits(limits),
         reachable_ms=reachable,
         coverage=config.coverage,
         predicted_quantity=accuracy.quantity,
         winner=winner,
-        closest_miss=None
-        if miss is None
-        else ClosestMiss(
-            architecture_id=miss.architecture_id,
-            measured_latency_ms=miss.latency_ms,
-            noise=miss.noise,
-            validation_accuracy=miss.validation_accuracy,
-        ),
+        closest_miss=_closest_miss(choice),
         front=tuple(_front(run, choice, accuracy, evaluations)),
         evaluations=choice.outcome.num_evaluations,
         measurements=len(evaluations.all()),
@@ -127,6 +96,58 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     _write_front(run, result)
     result.save(path)
     return _located(run, result)
+
+
+def _export_winner(
+    run: Run,
+    choice: Choice,
+    supernet: Supernet,
+    evaluator: SubnetEvaluator,
+    profile: Profile,
+    budget_ms: float,
+) -> Winner | None:
+    """Write the winner's folder; its path in the result starts at the run."""
+    if choice.winner is None:
+        return None
+    assert choice.exported is not None
+    genome = run.space.encode(choice.exported.architecture)
+    predicted = float(choice.problem.evaluate(genome).latency_ms[0])
+    folder, manifest = export_subnet(
+        run,
+        choice.exported,
+        choice.winner,
+        supernet=supernet,
+        evaluator=evaluator,
+        profile=profile,
+        predicted_latency_ms=predicted,
+        budget_ms=budget_ms,
+    )
+    return Winner(
+        architecture_id=manifest.architecture_id,
+        model_path=str((folder / MODEL_NAME).relative_to(run.path)),
+        validation_accuracy=manifest.validation_accuracy,
+        test_accuracy=manifest.test_accuracy,
+        predicted_latency_ms=predicted,
+        measured_latency_ms=choice.winner.latency_ms,
+        noise=choice.winner.noise,
+        kept=True,
+    )
+
+
+def _closest_miss(choice: Choice) -> ClosestMiss | None:
+    miss = choice.closest_miss
+    if miss is None:
+        return None
+    return ClosestMiss(
+        architecture_id=miss.architecture_id,
+        measured_latency_ms=miss.latency_ms,
+        noise=miss.noise,
+        validation_accuracy=miss.validation_accuracy,
+    )
+
+
+def _other_limits(limits: Limits) -> dict[str, float]:
+    return {k: v for k, v in asdict(limits).items() if k != "latency_ms" and v is not None}
 
 
 def resolve_budget(budget: float | str, reachable_ms: tuple[float, float]) -> float:
@@ -156,7 +177,7 @@ def _problem(
 
 
 def _result_path(run: Run, budget_ms: float, limits: Limits) -> Path:
-    others = {k: v for k, v in asdict(limits).items() if k != "latency_ms" and v is not None}
+    others = _other_limits(limits)
     suffix = f"-{content_hash(others)[:6]}" if others else ""
     return run.search_path / "budgets" / f"{budget_ms}ms{suffix}.json"
 
