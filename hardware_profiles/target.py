@@ -1,7 +1,5 @@
 """What a latency was measured on: a number means nothing without all of it."""
 
-import platform
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -14,52 +12,39 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 class Target(Frozen):
     """Device, runtime and setting of a measurement."""
 
-    device: str = Field(min_length=1)
+    device: str = Field(min_length=1)  # what computes: the CPU's, the GPU's or the board's model
+    host: str = ""  # the CPU beside a GPU
     runtime: str = Field(min_length=1)
     runtime_version: str
     provider: str
     precision: Precision = "fp32"
     batch_size: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
+    cores: str = Field(default="any", pattern=r"^(any|\d+(,\d+)*)$")  # "0,2": pinned to these
+    governor: str = "unknown"  # of the clock
     operating_system: str = "unknown"
+    frequency_mhz: float | None = None  # greatest, where readable
     notes: str = ""
 
     @property
     def id(self) -> str:
         """Short name, equal where everything that makes latencies comparable is equal."""
-        return content_hash(self.model_dump(exclude={"notes"}))[:10]
+        return content_hash(self.model_dump(exclude={"notes", "frequency_mhz"}))[:10]
+
+    @property
+    def core_numbers(self) -> tuple[int, ...]:
+        """The cores it is pinned to; empty where it is not."""
+        return () if self.cores == "any" else tuple(map(int, self.cores.split(",")))
+
+    def differences(self, other: "Target") -> list[str]:
+        """Name the fields in which latencies of two targets are not comparable."""
+        mine, theirs = (t.model_dump(exclude={"notes", "frequency_mhz"}) for t in (self, other))
+        return [name for name, value in mine.items() if value != theirs[name]]
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        pinned = "" if self.cores == "any" else f", cores {self.cores}"
         return (
             f"{self.device}, {self.runtime} {self.runtime_version} {self.provider}, "
-            f"{self.precision}, batch {self.batch_size}, {threads}"
+            f"{self.precision}, batch {self.batch_size}, {threads}{pinned}"
         )
-
-
-def this_machine(threads: int = 1) -> Target:
-    """Describe this machine under ONNX Runtime's CPU provider, fp32, batch 1."""
-    import onnxruntime
-
-    return Target(
-        device=processor_name(),
-        runtime="onnxruntime",
-        runtime_version=onnxruntime.__version__,
-        provider="CPUExecutionProvider",
-        threads=threads,
-        operating_system=f"{platform.system()} {platform.machine()}",
-        notes=f"kernel {platform.release()}",
-    )
-
-
-def processor_name() -> str:
-    """Return the board or the CPU model as the operating system names it."""
-    board = Path("/proc/device-tree/model")  # ARM boards, whose cpuinfo has no model name
-    if board.exists():
-        return board.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or "unknown"

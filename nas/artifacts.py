@@ -3,15 +3,11 @@
 import torch
 
 from hardware_profiles.artifact import file_hash
-from hardware_profiles.profile import Profile
-from hardware_profiles.target import this_machine
-from nas.fitted_predictors import (
-    FittedAccuracy,
-    FittedLatency,
-    PredictorFile,
-    fit_accuracy,
-    fit_latency,
-)
+from hardware_profiles.store import profile_path
+from nas.device import Device, run_device
+from nas.fitted_latency import FittedLatency, fit_latency
+from nas.fitted_predictors import FittedAccuracy, PredictorFile, fit_accuracy
+from nas.known_targets import known_targets
 from nas.run_directory import Run
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.subnet.sample import load_samples
@@ -63,36 +59,17 @@ def subnet_evaluator(run: Run, supernet: Supernet) -> SubnetEvaluator:
     )
 
 
-def load_profile(run: Run) -> Profile:
-    """Return the run's profile, checked to be of its space and of this machine.
-
-    Raises:
-        InputError: absent, damaged, of another space, or measured elsewhere.
-    """
-    if not run.profile_path.exists():
-        raise InputError(
-            f"{run.path} has no profile; make it with `nas profile measure {run.path}`"
-        )
-    profile = Profile.load(run.profile_path)
-    profile.check_space(run.space)
-    here = this_machine(profile.target.threads)
-    if profile.target.id != here.id:
-        raise InputError(
-            f"{run.profile_path} was measured on {profile.target}; this is {here}; "
-            f"measure here with `nas profile measure {run.path}`"
-        )
-    return profile
-
-
 def fitted_accuracy(run: Run) -> FittedAccuracy:
     """Return the accuracy predictor, fitted on the logged samples of the trained supernet."""
     samples = load_samples(run.accuracy_samples, run.space, supernet_hash(run))
     return fit_accuracy(run.space, samples, run.recipe.accuracy.predictor, run.recipe.seed)
 
 
-def fitted_latency(run: Run) -> FittedLatency:
-    """Return the latency predictor, fitted on the run's profile."""
-    return fit_latency(run.space, load_profile(run))
+def fitted_latency(run: Run, device: Device | None = None) -> FittedLatency:
+    """Return the latency predictor, fitted on a device's profile; the run's own without."""
+    device = device or run_device(run)
+    known = known_targets(run.space, device.profile)
+    return fit_latency(run.space, device.profile, run.recipe.profile.predictor, known)
 
 
 def save_predictors(run: Run, accuracy: FittedAccuracy, latency: FittedLatency) -> None:
@@ -113,10 +90,13 @@ def save_predictors(run: Run, accuracy: FittedAccuracy, latency: FittedLatency) 
     fill = latency.layer_fill
     PredictorFile(
         predicts="latency_ms",
-        predictor="calibrated-table",
+        predictor=latency.method,
         seed=seed,
-        samples=latency.num_fitted,
-        made_from={"profile.json": file_hash(run.profile_path)},
+        samples=len(latency.fitted_on[1]),
+        made_from={
+            "profile.json": file_hash(run.profile_path),
+            **{f"known {name}": file_hash(profile_path(name)) for name in latency.known},
+        },
         error=latency.report,
         notes={"unmeasured_layers_mape": fill.mape} if fill else {},
     ).save(run.predictors_path / "latency.json")

@@ -3,7 +3,6 @@
 Heavy imports wait for the command that needs them, so that `nas --help` answers at once.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from nas.cli_bench import bench_app
+from nas.cli_profile import compare, devices, profile_app
+from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError
 
 if TYPE_CHECKING:
-    from nas.results import ClosestMiss, Winner
+    from nas.results import Candidate, ClosestMiss, Winner
 
 app = typer.Typer(
     name="nas",
@@ -25,16 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-profile_app = typer.Typer(
-    help="Measure latencies.\n\nExample: nas profile measure runs/first",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(profile_app, name="profile")
+app.add_typer(bench_app, name="bench")
+app.command()(devices)
+app.command()(compare)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
 Overrides = Annotated[
@@ -68,10 +67,6 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=1))
-
-
 @app.command("run")
 def run_command(
     recipe: Annotated[
@@ -92,7 +87,7 @@ def run_command(
     current = _create_or_open(recipe, out, overrides)
     result = pipeline.run_stages(current)
     if as_json:
-        _print_json(result.model_dump(mode="json"))
+        print_json(result.model_dump(mode="json"))
     else:
         _show_result(result.budget_ms, result.winner, result.closest_miss, result.report_path)
         _show_seconds(result.seconds)
@@ -115,35 +110,6 @@ def train(
     typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
 
 
-@profile_app.command("measure")
-def profile_measure(
-    space_or_run: Annotated[str, typer.Argument(metavar="SPACE|RUN")],
-    out: Annotated[Path | None, typer.Option(help="File for the profile of a SPACE.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="For a SPACE; a RUN has its recipe.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Measure the layers of a space and some whole subnets on this machine.
-
-    A run's profile is measured anew, and what follows from it with the next search.
-
-    Example: nas profile measure mobilenet-digits --out profile.json
-    """
-    from nas import pipeline
-
-    if (Path(space_or_run) / "run.json").is_file():
-        from nas.run_directory import open_run
-
-        run = open_run(space_or_run)
-        profile, path = pipeline.profile(run, anew=True), run.profile_path
-    else:
-        path = out or Path(f"profile-{space_or_run}.json")
-        profile = pipeline.profile_space(space_or_run, path, threads)
-    if as_json:
-        _print_json({"path": str(path), "target": profile.target.model_dump(mode="json")})
-    else:
-        typer.echo(path)
-
-
 @app.command()
 def search(
     run: RunPath,
@@ -155,10 +121,18 @@ def search(
     max_activation_bytes: Annotated[
         float | None, typer.Option(help="Peak activation memory, batch 1, fp32.")
     ] = None,
+    max_resident_bytes: Annotated[
+        float | None, typer.Option(help="Resident memory on the device, as measured there.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="A known profile (nas devices) or its file.")
+    ] = None,
     searcher: Annotated[str | None, typer.Option(help="Search method.")] = None,
     as_json: Json = False,
 ) -> None:
     """Search a trained run under another budget; what was measured before is used again.
+
+    Where --device is not this machine, the result is predicted only, and says so.
 
     Example: nas search runs/digits --latency-ms 0.04 --max-macs 400e3
     """
@@ -170,13 +144,17 @@ def search(
         max_macs=max_macs,
         max_params=max_params,
         max_activation_bytes=max_activation_bytes,
+        max_resident_bytes=max_resident_bytes,
+        device=device,
         searcher=searcher,
     )
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     else:
         _show_result(result.budget_ms, result.winner, result.closest_miss, None)
-    if result.winner is None:
+        if result.candidate is not None:
+            _show_candidate(result.candidate, str(result.target), result.coverage)
+    if result.winner is None and result.candidate is None:
         raise typer.Exit(FAILED)
 
 
@@ -210,7 +188,7 @@ def export(
     results = [pipeline.export(opened, name) for name in names]
     if as_json:
         rows = [result.model_dump(mode="json") for result in results]
-        _print_json({"exports": rows} if front else rows[0])
+        print_json({"exports": rows} if front else rows[0])
         return
     for result in results:
         typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
@@ -227,7 +205,7 @@ def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
     opened = open_run(run)  # once, for all of them
     results = [pipeline.search(opened, budget) for budget in wanted]
     if as_json:
-        _print_json({"searches": [result.to_json() for result in results]})
+        print_json({"searches": [result.to_json() for result in results]})
     for result in [] if as_json else results:
         _show_result(result.budget_ms, result.winner, result.closest_miss, None)
     if any(result.winner is None for result in results):
@@ -247,7 +225,7 @@ def verify(
 
     verification = verify_folder(folder)
     if as_json:
-        _print_json(verification.to_json())
+        print_json(verification.to_json())
     else:
         for check in verification.checks:
             typer.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}")
@@ -279,10 +257,10 @@ def spaces(
 
     described = describe_spaces() if name is None else [describe_space(name)]
     if as_json:
-        _print_json({"spaces": described} if name is None else described[0])
+        print_json({"spaces": described} if name is None else described[0])
         return
     for table in space_tables(described, dimensions=name is not None):
-        _print_table(table)
+        print_table(table)
 
 
 @app.command()
@@ -295,9 +273,9 @@ def doctor(as_json: Json = False) -> None:
 
     diagnosis = diagnose()
     if as_json:
-        _print_json(diagnosis)
+        print_json(diagnosis)
     else:
-        _print_table(doctor_table(diagnosis))
+        print_table(doctor_table(diagnosis))
 
 
 def _budget(text: str) -> float | str:
@@ -349,22 +327,25 @@ def _show_result(
         ]
     if report_path is not None:
         rows.append(("report", report_path))
-    _print_rows(rows)
+    print_rows(rows)
+
+
+def _show_candidate(candidate: "Candidate", target: str, coverage: float) -> None:
+    upper = f"{candidate.predicted_upper_ms:.4f} ms with {coverage:.0%} coverage"
+    print_rows(
+        [
+            ("candidate", candidate.architecture_id),
+            ("test accuracy", f"{candidate.test_accuracy:.2%}"),
+            ("validation accuracy", f"{candidate.validation_accuracy:.2%}"),
+            ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, below {upper}"),
+            ("measured latency", f"not measured: {target} is not this machine"),
+            ("model", candidate.model_path),
+            ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
+        ]
+    )
 
 
 def _show_seconds(seconds: Mapping[str, float]) -> None:
     total = sum(seconds.values())
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-    _print_rows([("seconds", f"{total:.1f} in all: {stages}")])
-
-
-def _print_rows(rows: list[tuple[str, str]]) -> None:
-    """Print names and values in two columns."""
-    for name, value in rows:
-        typer.echo(f"{name:<20} {value}")
-
-
-def _print_table(table: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(table)
+    print_rows([("seconds", f"{total:.1f} in all: {stages}")])

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from hardware_profiles.artifact import describe
+from hardware_profiles.target import Precision
 from search_spaces import SPACES, InputError, unknown_name
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -95,11 +96,22 @@ class AccuracyConfig(Section):
 class ProfileConfig(Section):
     """Measurements on this machine."""
 
+    runtime: str = "onnxruntime"  # onnxruntime, torch-cpu, torch-cuda, tensorrt
+    provider: str = ""  # of ONNX Runtime; its CPU provider without
+    precision: Precision = "fp32"
+    batch_size: PositiveInt = 1
     threads: PositiveInt = 1
+    cores: tuple[Count, ...] = ()  # that the measuring process is pinned to
+    minutes: Positive | None = None  # bound on everything
+    accept_noise: bool = False
+    options: Mapping[
+        str, tuple[int | float | str, ...]
+    ] = {}  # part of the space: dimension -> options
     passes: Annotated[int, Field(ge=2)] = 3
-    num_calibration: Annotated[int, Field(ge=8)] = 24
-    num_held_out: Annotated[int, Field(ge=3)] = 16
-    max_specs: Annotated[int, Field(ge=8)] = 500
+    num_calibration: Annotated[int, Field(ge=5)] = 24
+    num_held_out: Count = 16
+    max_specs: Count = 500  # distinct layers; 0 measures whole subnets only
+    predictor: str = "auto"  # of latency
 
 
 class SearchConfig(Section):
@@ -117,6 +129,8 @@ class SearchConfig(Section):
     max_macs: Positive | None = None
     max_params: Positive | None = None
     max_activation_bytes: Positive | None = None
+    max_resident_bytes: Positive | None = None  # predicted from the profile's measured subnets
+    device: str | None = None  # a known profile instead of the run's own
 
     def replaced(self, changes: Mapping[str, Any]) -> "SearchConfig":
         """Return a checked copy with some settings changed.
@@ -148,6 +162,18 @@ class Recipe(Section):
     accuracy: AccuracyConfig = AccuracyConfig()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
+
+
+def profile_config(settings: Mapping[str, Any]) -> ProfileConfig:
+    """Check settings of a profile.
+
+    Raises:
+        InputError: a bad value.
+    """
+    try:
+        return ProfileConfig.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(f"profile: {describe(error)}") from None
 
 
 def check_budget(budget: float | str) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hardware_profiles.target import processor_name
+from hardware_profiles.profile_device import processor_name
 
 REQUIRED = ("torch", "numpy", "scikit-learn", "pymoo", "onnx", "onnxruntime", "safetensors")
 EXTRAS = {
-    "data": ("datasets pillow", "Hugging Face datasets: hub names, parquet files, image folders")
+    "data": ("datasets pillow", "Hugging Face datasets: hub names, parquet files, image folders"),
+    "tensorrt": ("tensorrt", "profiles under TensorRT, on an NVIDIA GPU"),
+    "energy": ("nvidia-ml-py", "energy of a run in profiles, on an NVIDIA GPU"),
 }
 
 
@@ -46,8 +48,8 @@ def _providers() -> list[str]:
         return []
     import onnxruntime
 
-    found = onnxruntime.get_available_providers()
-    return ["onnxruntime CPUExecutionProvider"] if "CPUExecutionProvider" in found else []
+    names = [f"onnxruntime {name}" for name in onnxruntime.get_available_providers()]
+    return [*names, "torch-cpu"] if _version("torch") else names
 
 
 def doctor_table(diagnosis: dict[str, Any]) -> Table:

@@ -9,19 +9,15 @@ from pydantic import Field
 from sklearn.model_selection import KFold
 
 from hardware_profiles.artifact import Artifact
-from hardware_profiles.profile import Profile
 from nas.subnet.sample import AccuracySamples
 from predictors.accuracy import ACCURACY_PREDICTORS
-from predictors.latency.calibrated_table import CalibratedTable
-from predictors.latency.layer_table import layer_table
 from predictors.predictor import (
     ErrorReport,
     Predictor,
     Vector,
-    baseline_reports,
     error_report,
 )
-from search_spaces import Population, SearchSpace, unknown_name
+from search_spaces import SearchSpace, unknown_name
 
 Quantity = Literal["error", "cross_entropy"]
 FOLDS = 5
@@ -52,18 +48,6 @@ class FittedAccuracy:
     held_out_prediction: Vector  # n, each by a predictor that had not seen the subnet
     measured: Vector  # n
     repeatability: dict[str, float]  # Kendall between halves of the validation set
-
-
-@dataclass(frozen=True)
-class FittedLatency:
-    """Predicts milliseconds on the profile's target."""
-
-    predictor: CalibratedTable
-    report: ErrorReport
-    held_out_prediction: Vector  # n held-out subnets
-    measured: Vector
-    layer_fill: ErrorReport | None  # where not every layer was measured
-    num_fitted: int  # subnets it was calibrated on
 
 
 def fit_accuracy(
@@ -103,37 +87,6 @@ def fit_accuracy(
         baselines={key: error_report(guess, measured) for key, guess in guesses.items()},
     )
     return FittedAccuracy(final, quantity, report, predicted, measured, repeatability)
-
-
-def fit_latency(
-    space: SearchSpace, profile: Profile, extra: tuple[Population, Vector] | None = None
-) -> FittedLatency:
-    """Fit the latency predictor on the profile's calibration subnets (and `extra` measured ones).
-
-    The error is stated on the held-out subnets, which it never fits.
-    """
-    table = layer_table(space, profile)
-    predictor = CalibratedTable(space, table.latency_ms)
-    population, latencies = profile.population(space, "calibration")
-    targets = np.array(latencies)
-    if extra is not None:
-        population = np.concatenate([population, extra[0]])
-        targets = np.concatenate([targets, extra[1]])
-    predictor.fit(population, targets)
-    held_out, held_out_latencies = profile.population(space, "held_out")
-    measured = np.array(held_out_latencies)
-    predicted = predictor.predict(held_out).mean
-    fitted_costs, costs = space.layers.costs(population), space.layers.costs(held_out)
-    baselines = baseline_reports(
-        {"macs": fitted_costs.macs, "num_params": fitted_costs.num_params},
-        targets,
-        {"macs": costs.macs, "num_params": costs.num_params},
-        measured,
-    )
-    plain_sum = space.layers.sum(held_out, table.latency_ms)
-    baselines["uncorrected layer sum"] = error_report(plain_sum, measured)
-    report = error_report(predicted, measured, noise_floor=profile.noise, baselines=baselines)
-    return FittedLatency(predictor, report, predicted, measured, table.fill_error, len(targets))
 
 
 def describe_error(name: str, unit: str, report: ErrorReport) -> list[str]:

@@ -7,12 +7,11 @@ be called alone, again, or after an interruption; finished work is found and not
 from collections.abc import Iterable
 from pathlib import Path
 
-from hardware_profiles.measure_space import measure_space
 from hardware_profiles.profile import Profile
+from hardware_profiles.runtimes import RUNTIMES
 from nas.artifacts import (
     fitted_accuracy,
     fitted_latency,
-    load_profile,
     load_supernet,
     new_supernet,
     save_predictors,
@@ -20,9 +19,12 @@ from nas.artifacts import (
     supernet_hash,
 )
 from nas.config import Recipe, load_recipe
+from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
-from nas.fitted_predictors import FittedAccuracy, FittedLatency, describe_error
+from nas.fitted_latency import FittedLatency
+from nas.fitted_predictors import FittedAccuracy, describe_error
+from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult
@@ -34,7 +36,9 @@ from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
+from predictors.latency import LATENCY_PREDICTORS
 from search_spaces import InputError, build_space, unknown_name
+from search_spaces.part import SpacePart
 from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
@@ -70,6 +74,9 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
+    _check_known("runtime", recipe.profile.runtime, RUNTIMES)
+    _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
+    SpacePart(build_space(recipe.space.name), recipe.profile.options)
     return create_run_directory(path, recipe)
 
 
@@ -134,44 +141,26 @@ def train(where: RunLike) -> Path:
 def profile(where: RunLike, anew: bool = False) -> Profile:
     """Measure the space's layers and some whole subnets on this machine.
 
-    A profile that is there already is used as it is, unless `anew`.
+    A profile that is there already is used as it is, unless `anew`; one that was interrupted goes
+    on.
 
     Raises:
-        InputError: the profile that is there is damaged or of another machine.
+        InputError: the profile that is there is damaged or of another machine; a machine that is
+            too noisy now.
     """
     this = open_run(where)
-    config = this.recipe.profile
     with this.stage("profile"):
         if this.profile_path.exists() and not anew:
-            measured = load_profile(this)
+            measured = run_device(this).profile
         else:
-            with progress_bar("profile", 1) as advance:
-                measured = measure_space(
-                    this.space,
-                    num_calibration=config.num_calibration,
-                    num_held_out=config.num_held_out,
-                    max_specs=config.max_specs,
-                    threads=config.threads,
-                    passes=config.passes,
-                    seed=this.recipe.seed,
-                    progress=lambda done, total: advance(done, total=total),
-                )
-            measured.save(this.profile_path)
+            measured = measure_profile(
+                this.space, this.recipe.profile, this.profile_path, this.recipe.seed
+            )
+    noise = "unknown" if measured.noise is None else f"{measured.noise:.1%}"
     say(
         f"            {len(measured.layers)} layers, {len(measured.subnets)} subnets on "
-        f"{measured.target}; noise {measured.noise:.1%}"
+        f"{measured.target}; noise {noise}"
     )
-    return measured
-
-
-def profile_space(space: str, path: Path, threads: int = 1) -> Profile:
-    """Measure a space of the catalogue on this machine, without a run, into a file."""
-    built = build_space(space)
-    with progress_bar("profile", 1) as advance:
-        measured = measure_space(
-            built, threads=threads, progress=lambda done, total: advance(done, total=total)
-        )
-    measured.save(path)
     return measured
 
 
@@ -200,7 +189,8 @@ def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
         accuracy, latency = fitted_accuracy(this), fitted_latency(this)
         save_predictors(this, accuracy, latency)
     lines = describe_error(accuracy.quantity, "", accuracy.report)
-    for line in lines + describe_error("latency", "ms", latency.report):
+    lines += describe_error(f"latency ({latency.method})", "ms", latency.report)
+    for line in lines:
         say(f"            {line}")
     return accuracy, latency
 
@@ -212,13 +202,18 @@ def search(
     max_macs: float | None = None,
     max_params: float | None = None,
     max_activation_bytes: float | None = None,
+    max_resident_bytes: float | None = None,
+    device: str | None = None,
     searcher: str | None = None,
 ) -> SearchResult:
     """Search under a budget, measure the finalists, export the winner.
 
     Args:
         latency_ms: milliseconds, or a share of the reachable range ("50%"); the recipe's without.
-        max_macs, max_params, max_activation_bytes: further limits; the recipe's without.
+        max_macs, max_params, max_activation_bytes, max_resident_bytes: further limits; the
+            recipe's without.
+        device: a known profile by name, or its file; the run's own without. Where it is not this
+            machine, the result holds a candidate that was not measured.
 
     Raises:
         InfeasibleError: nothing reaches the limits; the least reachable value is named.
@@ -229,6 +224,8 @@ def search(
         "max_macs": max_macs,
         "max_params": max_params,
         "max_activation_bytes": max_activation_bytes,
+        "max_resident_bytes": max_resident_bytes,
+        "device": device,
         "searcher": searcher,
     }
     changes = {key: value for key, value in given.items() if value is not None}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from hardware_profiles.artifact import Artifact, Frozen
+from hardware_profiles.target import Target
 
 
 class Winner(Frozen):
@@ -38,6 +39,20 @@ class ClosestMiss(Frozen):
     validation_accuracy: float
 
 
+class Candidate(Frozen):
+    """The best subnet that is predicted to keep the budget of a device that is not here.
+
+    Exported and proven equal, but not measured.
+    """
+
+    architecture_id: str
+    model_path: str
+    validation_accuracy: float
+    test_accuracy: float
+    predicted_latency_ms: float
+    predicted_upper_ms: float  # the bound of the search's coverage
+
+
 class Front(Artifact):
     """`search/front.json`: the predicted front of the last search."""
 
@@ -60,6 +75,9 @@ class SearchResult(Artifact):
     predicted_quantity: Literal["error", "cross_entropy"]
     winner: Winner | None
     closest_miss: ClosestMiss | None
+    candidate: Candidate | None = None  # instead of a winner, where the device is elsewhere
+    target: Target
+    device: str | None = None  # the known profile that was asked for, instead of the run's own
     front: tuple[FrontMember, ...]
     evaluations: int  # distinct architectures that were predicted
     measurements: int  # subnets measured so far in the run, on this target
@@ -70,7 +88,8 @@ class SearchResult(Artifact):
 
     def to_json(self) -> dict[str, Any]:
         """Return what `nas search --json` prints."""
-        names = {"budget_ms", "winner", "closest_miss", "front", "evaluations", "hypervolume"}
+        names = {"budget_ms", "winner", "closest_miss", "candidate", "target", "front"}
+        names |= {"evaluations", "hypervolume"}
         return self.model_dump(mode="json", include=names)
 
 

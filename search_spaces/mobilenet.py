@@ -82,6 +82,7 @@ def mobilenet_space(preset: MobileNet, num_classes: int, input_channels: int) ->
         dimensions,
         _slots(preset, num_classes, input_channels),
         lambda text: _parse(preset, text),
+        {"num_classes": num_classes, "input_channels": input_channels},
     )
 
 

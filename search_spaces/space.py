@@ -39,7 +39,11 @@ class SearchSpace:
         dimensions: in an order where parents come before their children.
         slots: the layers of the network in order, from which costs and supernets are made (none for
             pure tables).
+        settings: of the builder, which decide about layers but not about dimensions (classes,
+            input channels).
         parse_values: reads the family's published text form into values by dimension name.
+        network_key: for spaces in which several architectures are the same network: maps canonical
+            genomes to rows, `n x k`, equal where the networks are. Without it, each is its own.
 
     Raises:
         InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
@@ -52,11 +56,15 @@ class SearchSpace:
         dimensions: Sequence[Dimension],
         slots: Sequence[LayerSlot] = (),
         parse_values: Callable[[str], Mapping[str, Value]] | None = None,
+        settings: Mapping[str, int] | None = None,
+        network_key: Callable[[Population], npt.NDArray[np.int16]] | None = None,
     ) -> None:
         self.name = name
         self.dimensions = tuple(dimensions)
         self.slots = tuple(slots)
+        self.settings = dict(settings or {})
         self._parse_values = parse_values
+        self._network_key = network_key
         self._position = {dimension.name: i for i, dimension in enumerate(self.dimensions)}
         self._check()
         self.num_options = np.array([len(d.options) for d in self.dimensions], dtype=np.int16)  # d
@@ -140,12 +148,12 @@ class SearchSpace:
 
     def equivalence_key(self, population: Population) -> npt.NDArray[np.int16]:
         """Return one row per architecture, equal where the networks are equal; `n x k`."""
-        return self.canonicalize(population)
+        canonical = self.canonicalize(population)
+        return self._network_key(canonical) if self._network_key else canonical
 
     def unique(self, population: Population) -> Population:
         """Drop architectures whose equivalence key came before, keeping the order."""
-        _, first = np.unique(self.equivalence_key(population), axis=0, return_index=True)
-        return population[np.sort(first)]
+        return population[_first_of_each(self.equivalence_key(population))]
 
     # --- populations ------------------------------------------------------------------------------
 
@@ -225,7 +233,8 @@ class SearchSpace:
         population = np.repeat(row, len(changed), axis=0)
         for i, (dimension, option) in enumerate(changed):
             population[i, dimension] = option
-        return self.unique(self.canonicalize(population))
+        canonical = self.canonicalize(population)
+        return canonical[_first_of_each(canonical)]
 
     def features(self, population: Population) -> npt.NDArray[np.float32]:
         """One-hot `n x f` float32, f the number of all options; an inactive dimension is all
@@ -328,6 +337,12 @@ class SearchSpace:
                 "expected values by dimension name"
             )
         return self.architecture(values)
+
+
+def _first_of_each(rows: npt.NDArray[np.int16]) -> npt.NDArray[np.intp]:
+    """Return the position of the first of every set of equal rows, ascending."""
+    _, first = np.unique(rows, axis=0, return_index=True)
+    return np.sort(first)
 
 
 def _is_option(value: Value, options: tuple[Value, ...]) -> bool:

@@ -16,6 +16,14 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def profiles_of_tests(tmp_path_factory) -> Path:
+    """The folder of known profiles while tests run: no test sees or changes the user's own."""
+    folder = tmp_path_factory.mktemp("profiles")
+    os.environ["NAS_PROFILES"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tables() -> Path:
     """Folder of published tables; `NAS_DATA` names its parent, else it lies beside the checkout."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from hardware_profiles.runtimes import RUNTIMES
 from nas.searching.search import SEARCHERS
 from nas.training import STRATEGIES
 from predictors.accuracy import ACCURACY_PREDICTORS
-from search_spaces import SPACES, build_space
+from predictors.latency import LATENCY_PREDICTORS
+from search_spaces import SPACES, TABLE_SPACES, build_space
 from tests.conftest import ROOT
 
 PACKAGES = ("search_spaces", "hardware_profiles", "predictors", "nas")
@@ -89,6 +91,9 @@ def test_every_package_is_typed():
 
 CATALOGUES = {
     "spaces": SPACES,
+    "table spaces": TABLE_SPACES,
+    "runtimes": RUNTIMES,
+    "latency predictors": LATENCY_PREDICTORS,
     "strategies": STRATEGIES,
     "searchers": SEARCHERS,
     "accuracy predictors": ACCURACY_PREDICTORS,
@@ -103,7 +108,7 @@ def test_names_of_catalogues_are_words_with_hyphens(catalogue):
         assert all(word.isalnum() and word == word.lower() for word in name.split("-")), name
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", [*SPACES, *TABLE_SPACES])
 def test_spaces_are_versioned_by_their_name(name):
     versioned, _, version = build_space(name).name.rpartition("@")
     assert versioned == name

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,11 +17,13 @@ import onnx
 import torch
 from torch import Tensor, fx
 
-from hardware_profiles.artifact import file_hash, write_atomic
+from hardware_profiles.artifact import write_atomic
+from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.onnx_graph import onnx_model
-from hardware_profiles.profile import Profile
-from hardware_profiles.profile_device import measure_models
-from nas.artifacts import load_profile, load_supernet, subnet_evaluator, supernet_hash
+from hardware_profiles.runtimes.runtime import Workload
+from hardware_profiles.target import Target
+from nas.artifacts import fitted_latency, load_supernet, subnet_evaluator, supernet_hash
+from nas.device import run_device
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
     MANIFEST_NAME,
@@ -32,7 +35,6 @@ from nas.exporting.manifest import (
     Preprocessing,
 )
 from nas.exporting.parity import Parity, compare, gate, run_onnx
-from nas.fitted_predictors import fit_latency
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
 from nas.subnet.evaluator import SubnetEvaluator
@@ -66,6 +68,12 @@ class Exported:
     architecture: Architecture
     subnet: fx.GraphModule  # calibrated, eval mode
     model: bytes  # ONNX
+    input_shape: tuple[int, ...]
+
+    @property
+    def workload(self) -> Workload:
+        """The subnet as something a runtime can time."""
+        return Workload(lambda: deepcopy(self.subnet), (self.input_shape,), lambda: self.model)
 
 
 def to_onnx(
@@ -80,7 +88,7 @@ def to_onnx(
     with torch.no_grad():
         model = onnx_model(subnet, input_shape, metadata)
     onnx.checker.check_model(model, full_check=True)
-    return Exported(architecture, subnet, model.SerializeToString())
+    return Exported(architecture, subnet, model.SerializeToString(), input_shape)
 
 
 def check_parity(
@@ -136,18 +144,19 @@ def file_parity(model: bytes, subnet: fx.GraphModule, images: Tensor, batch_size
 def export_subnet(
     run: Run,
     exported: Exported,
-    measurement: Timing,
+    measured: tuple[Target, Timing] | None,
     *,
     supernet: Supernet,
     evaluator: SubnetEvaluator,
-    profile: Profile,
+    profile_sha256: str,
     predicted_latency_ms: float,
     budget_ms: float | None,
 ) -> tuple[Path, Manifest]:
     """Pass the gate, then write `subnets/ID/` with model, reference outputs and manifest.
 
     Args:
-        measurement: of `exported.model` on the profile's target.
+        measured: the target and what was measured of `exported` on it; None where the device is
+            elsewhere.
         budget_ms: what the measurement kept; None where it was made without a budget. A folder that
             is there and kept a tighter one goes on stating that.
 
@@ -166,29 +175,25 @@ def export_subnet(
     data = run.data
     made_from = {
         "supernet": supernet_hash(run),
-        "profile": file_hash(run.profile_path),
+        "profile": profile_sha256,
         "seed": run.recipe.seed,
         "data": run.data_sha256,
         "versions": library_versions(),
     }
     folder = run.subnets_path / architecture.id
+    hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
+    earlier = _earlier(folder, hashes)
     manifest = Manifest(
         space=architecture.space,
         architecture_id=architecture.id,
-        files={name: sha256(content).hexdigest() for name, content in files.items()},
+        files=hashes,
         parity=parities,
         costs=run.space.layers.costs(run.space.encode(architecture)).row(0),
         validation_accuracy=evaluator.score(subnet, architecture, "validation").accuracy,
         test_accuracy=evaluator.score(subnet, architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
-        measured=(
-            MeasuredLatency(
-                target=profile.target,
-                latency_ms=measurement.latency_ms,
-                noise=measurement.noise,
-            ),
-        ),
-        budget_ms=_tightest(folder, made_from["supernet"], budget_ms, measurement),
+        measured=earlier.measured if earlier and measured is None else _measured(measured),
+        budget_ms=_tightest(earlier, budget_ms, measured),
         preprocessing=Preprocessing(
             height=height, width=width, channels=channels, mean=data.mean, std=data.std
         ),
@@ -205,19 +210,20 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
     Raises:
         ParityError: supernet, subnet and file disagree; nothing is written.
     """
-    profile, supernet = load_profile(run), load_supernet(run)
+    device, supernet = run_device(run), load_supernet(run)
+    assert device.runtime is not None  # a run's own profile is of this machine
     evaluator = subnet_evaluator(run, supernet)
     subnet = evaluator.subnet(architecture)
     exported = to_onnx(subnet, architecture, evaluator.input_shape(architecture))
-    latency = fit_latency(run.space, profile).predictor
-    measurement = measure_models([exported.model], profile.target.threads)[0]
+    latency = fitted_latency(run, device).predictor
+    measurement = measure_workloads(device.runtime, [exported.workload])[0]
     folder, manifest = export_subnet(
         run,
         exported,
-        measurement,
+        (device.runtime.target, measurement),
         supernet=supernet,
         evaluator=evaluator,
-        profile=profile,
+        profile_sha256=device.profile_sha256,
         predicted_latency_ms=float(latency.predict(run.space.encode(architecture)).mean[0]),
         budget_ms=None,
     )
@@ -235,17 +241,34 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
     )
 
 
-def _tightest(
-    folder: Path, supernet_sha256: object, budget_ms: float | None, measurement: Timing
-) -> float | None:
-    """Of this budget and the one an earlier export states, the tighter one still kept."""
+def _measured(measured: tuple[Target, Timing] | None) -> tuple[MeasuredLatency, ...]:
+    if measured is None:
+        return ()
+    target, timing = measured
+    return (MeasuredLatency(target=target, latency_ms=timing.latency_ms, noise=timing.noise),)
+
+
+def _earlier(folder: Path, hashes: Mapping[str, str]) -> Manifest | None:
+    """Return the manifest of an earlier export of the very same files."""
     if not (folder / MANIFEST_NAME).is_file():
-        return budget_ms
+        return None
     earlier = Manifest.load(folder / MANIFEST_NAME)
-    known = earlier.budget_ms
-    if earlier.made_from.get("supernet") != supernet_sha256 or known is None:
+    return earlier if dict(earlier.files) == hashes else None
+
+
+def _tightest(
+    earlier: Manifest | None,
+    budget_ms: float | None,
+    measured: tuple[Target, Timing] | None,
+) -> float | None:
+    """Of this budget and the one stated for the same target earlier, the tighter one still kept."""
+    known = earlier.budget_ms if earlier else None
+    if measured is None:
+        return known
+    if earlier is None or known is None:
         return budget_ms
-    if not measurement.keeps(known):
+    same = {one.target.id for one in earlier.measured} == {measured[0].id}
+    if not same or not measured[1].keeps(known):
         return budget_ms
     return known if budget_ms is None else min(known, budget_ms)
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 
 from hardware_profiles.artifact import file_hash
-from hardware_profiles.profile_device import measure_models
-from hardware_profiles.target import this_machine
+from hardware_profiles.profile_device import describe_target, measure_models, pinned
+from hardware_profiles.target import Target
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, REFERENCE_NAME, Manifest
 from nas.exporting.parity import compare, run_onnx
 from search_spaces import InputError
@@ -99,13 +99,24 @@ def _check_parity(folder: Path) -> Check:
 
 
 def _check_latency(folder: Path, manifest: Manifest) -> Check:
+    if not manifest.measured and manifest.budget_ms is not None:
+        words = f"a budget of {manifest.budget_ms:.4f} ms is stated, but no measurement"
+        return Check("latency", False, words)
+    if not manifest.measured:
+        words = (
+            f"{manifest.predicted_latency_ms:.4f} ms predicted for a device that was not at hand"
+        )
+        return Check("latency", True, f"not measured: {words}")
     stated = manifest.measured[0]
-    here = this_machine(stated.target.threads)
-    if stated.target.id != here.id:
-        detail = f"not compared: measured on {stated.target}; this is {here}"
+    target = stated.target
+    settings = (target.threads, target.batch_size, target.provider)
+    here = Target(**describe_target(*settings, target.core_numbers))
+    if target.differences(here) not in ([], ["runtime_version"]):
+        detail = f"not compared: measured on {target}; this is {here}"
         return Check("latency", True, detail)
     model = (folder / MODEL_NAME).read_bytes()
-    result = measure_models([model], stated.target.threads)[0]
+    with pinned(target.core_numbers):
+        result = measure_models([model], *settings)[0]
     words = f"{result.latency_ms:.4f} ms here, {stated.latency_ms:.4f} ms stated"
     if manifest.budget_ms is None:
         return Check("latency", True, f"{words}, no budget")

@@ -6,7 +6,9 @@ import numpy as np
 
 from hardware_profiles.profile import Profile
 from nas.artifacts import fitted_accuracy
-from nas.fitted_predictors import FittedAccuracy, FittedLatency, PredictorFile, fit_latency
+from nas.fitted_latency import FittedLatency, fit_latency
+from nas.fitted_predictors import FittedAccuracy, PredictorFile
+from nas.known_targets import known_targets
 from nas.run_directory import Run
 from predictors.predictor import ErrorReport, Vector
 from search_spaces import InputError
@@ -69,7 +71,9 @@ def latency_facts(run: Run, profile: Profile | None) -> PredictorFacts | None:
         return _not_fitted(file, f"{run.profile_path} is gone")
     try:
         # not `fitted_latency`, which refuses other machines' profiles: a report may be made there
-        return _fitted(file, "latency_ms", fit_latency(run.space, profile))
+        known = known_targets(run.space, profile)
+        fitted = fit_latency(run.space, profile, run.recipe.profile.predictor, known)
+        return _fitted(file, "latency_ms", fitted)
     except InputError as error:
         return _not_fitted(file, error)
 

@@ -34,7 +34,7 @@ def write_report(run: Run) -> Path:
 
 def draw(facts: Facts) -> Charts:
     """Draw what there is."""
-    current = [search for search in facts.searches if not search.stale]
+    current = [search for search in facts.searches if search.charted]
     fitted = [predictor for predictor in facts.predictors if len(predictor.measured)]
     return Charts(
         front=front_chart(

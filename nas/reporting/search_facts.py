@@ -24,9 +24,16 @@ class SearchFacts:
     winner_loss: float | None  # predicted; the winner need not be on the predicted front
 
     @property
+    def charted(self) -> bool:
+        """Tell whether its latencies belong beside the run's own: made from its files as they are
+        now, for its own device.
+        """
+        return not self.stale and self.result.device is None
+
+    @property
     def architecture_id(self) -> str | None:
-        """Id of the winner, else of the closest miss."""
-        chosen = self.result.winner or self.result.closest_miss
+        """Id of the winner, else of the candidate or the closest miss."""
+        chosen = self.result.winner or self.result.candidate or self.result.closest_miss
         return chosen.architecture_id if chosen else None
 
     @property
@@ -68,20 +75,22 @@ def _search(
     accuracy: FittedAccuracy | None,
     known: Mapping[str, Values],
 ) -> SearchFacts:
-    stale = tuple(name for name in SOURCES if result.made_from.get(name) != hashes.get(name))
-    if result.winner is None:
+    own = [name for name in SOURCES if name != "profile" or result.device is None]
+    stale = tuple(name for name in own if result.made_from.get(name) != hashes.get(name))
+    found = result.winner or result.candidate
+    if found is None:
         return SearchFacts(result, stale, None, None, None)
-    folder = run.subnets_path / result.winner.architecture_id
+    folder = run.subnets_path / found.architecture_id
     here = folder / MODEL_NAME  # a run that was moved or copied has it beside the report
     manifest = folder / MANIFEST_NAME
     return SearchFacts(
         result=result,
         stale=stale,
-        model_path=str(here) if here.is_file() else result.winner.model_path,
+        model_path=str(here) if here.is_file() else found.model_path,
         manifest=Manifest.load(manifest) if manifest.is_file() else None,
         winner_loss=None
         if stale
-        else _predicted_loss(run, result, result.winner.architecture_id, accuracy, known),
+        else _predicted_loss(run, result, found.architecture_id, accuracy, known),
     )
 
 
@@ -128,6 +137,7 @@ def chosen_architectures(
     for search in searches:
         if search.architecture_id is not None:
             role = "chosen for" if search.result.winner else "closest miss of"
+            role = "candidate for" if search.result.candidate else role
             text = f"{role} {budget(search.result.budget_ms)}"
             roles.setdefault(search.architecture_id, []).append(text)
     return tuple(

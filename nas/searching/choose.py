@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware_profiles.profile_device import Measurement, measure_models
+from hardware_profiles.profile_device import Measurement
 from nas.config import SearchConfig
 from nas.exporting.export import Exported, to_onnx
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
@@ -16,6 +16,7 @@ from predictors.predictor import Vector
 from search_spaces import Architecture, InfeasibleError, Population, SearchSpace
 
 Say = Callable[[str], None]
+Measure = Callable[[list[Exported]], list[Measurement]]  # side by side, on the target
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Chooser:
         space, evaluator: where subnets come from.
         evaluations: what was measured already; known subnets are not measured again.
         config: rounds, finalists a round.
-        threads: of the target.
+        measure: times exported subnets on the target.
         make_problem: builds the search problem on a latency predictor that has also learnt from the
             given measured subnets (n x d and n ms).
     """
@@ -51,12 +52,12 @@ class Chooser:
         evaluator: SubnetEvaluator,
         evaluations: Evaluations,
         config: SearchConfig,
-        threads: int,
+        measure: Measure,
         make_problem: Callable[[tuple[Population, Vector] | None], SearchProblem],
         say: Say,
     ) -> None:
         self._space, self._evaluator, self._evaluations = space, evaluator, evaluations
-        self._config, self._threads, self._say = config, threads, say
+        self._config, self._measure_exported, self._say = config, measure, say
         self._make_problem = make_problem
 
     def choose(
@@ -83,8 +84,9 @@ class Chooser:
             if number == self._config.rounds:
                 break
             self._say(
-                f"round {number}: no measured finalist keeps {budget_ms:.4g} ms; the closest takes "
-                f"{miss.latency_ms:.4g} ms; refitting the latency predictor and searching on"
+                f"round {number}: no measured finalist keeps all limits"
+                + ("" if miss is None else f"; the closest takes {miss.latency_ms:.4g} ms")
+                + f" of {budget_ms:.4g}; refitting the latency predictor and searching on"
             )
             problem = self._make_problem(self._evaluations.least_latencies())
             rng = np.random.default_rng([seed, number])
@@ -97,7 +99,7 @@ class Chooser:
 
     def _known_outcome(self, budget_ms: float, problem: SearchProblem) -> SearchOutcome:
         """Return the measured subnets that keep the limits as if a search had found them."""
-        known = [m for m in self._evaluations.within(problem.limits) if m.keeps(budget_ms)]
+        known = [m for m in self._within(problem) if m.keeps(budget_ms)]
         population = self._space.encode_all(map(self._evaluations.architecture, known))
         return SearchOutcome(population, problem.evaluate(population), len(population))
 
@@ -118,7 +120,7 @@ class Chooser:
 
     def _measure(self, architectures: list[Architecture]) -> None:
         exported = [self._export(architecture) for architecture in architectures]
-        results = measure_models([e.model for e in exported], self._threads)
+        results = self._measure_exported(exported)
         for one, result in zip(exported, results, strict=True):
             score = self._evaluator.score(one.subnet, one.architecture, "validation")
             self._log(one.architecture, score.accuracy, score.cross_entropy, result)
@@ -136,6 +138,7 @@ class Chooser:
             cross_entropy=loss,
             latency_ms=result.latency_ms,
             noise=result.noise,
+            resident_bytes=result.resident_bytes,
         )
         return self._evaluations.add(measured)
 
@@ -143,16 +146,21 @@ class Chooser:
         self, budget_ms: float, problem: SearchProblem
     ) -> tuple[MeasuredSubnet | None, Exported | None]:
         """Measure the best candidate's file once more; the next one where it then misses."""
-        candidates = [m for m in self._evaluations.within(problem.limits) if m.keeps(budget_ms)]
+        candidates = [m for m in self._within(problem) if m.keeps(budget_ms)]
         candidates.sort(key=lambda m: (-m.validation_accuracy, m.cross_entropy, m.latency_ms))
         for candidate in candidates:
             exported = self._export(self._evaluations.architecture(candidate))
-            result = measure_models([exported.model], self._threads)[0]
+            result = self._measure_exported([exported])[0]
             accuracy, loss = candidate.validation_accuracy, candidate.cross_entropy
             slower = self._log(exported.architecture, accuracy, loss, result)
             if slower.keeps(budget_ms):
                 return slower, exported
         return None, None
 
-    def _closest(self, problem: SearchProblem) -> MeasuredSubnet:
-        return min(self._evaluations.within(problem.limits), key=lambda m: m.typical_ms)
+    def _within(self, problem: SearchProblem) -> list[MeasuredSubnet]:
+        """Measured subnets of the part that keep the limits, whatever their latency."""
+        known = self._evaluations.within(problem.limits)
+        return [m for m in known if problem.part.holds(self._evaluations.architecture(m))]
+
+    def _closest(self, problem: SearchProblem) -> MeasuredSubnet | None:
+        return min(self._within(problem), key=lambda m: m.typical_ms, default=None)

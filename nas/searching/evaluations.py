@@ -22,6 +22,7 @@ class MeasuredSubnet(Frozen):
     cross_entropy: float
     latency_ms: float
     noise: float  # (typical pass - latency) / latency
+    resident_bytes: int | None = None
 
     @property
     def typical_ms(self) -> float:
@@ -77,13 +78,18 @@ class Evaluations:
         return population, np.array([min(m.latency_ms for m in one) for one in records])
 
     def within(self, limits: Limits) -> list[MeasuredSubnet]:
-        """Return the measured subnets that keep the analytic limits, whatever their latency."""
+        """Return the measured subnets that keep the limits, whatever their latency."""
         known = self.all()
         if not known:
             return []
         population = self._space.encode_all(map(self.architecture, known))
         kept = limits.keeps_analytic(self._space, population)
-        return [measured for measured, ok in zip(known, kept, strict=True) if ok]
+        most = limits.resident_bytes or float("inf")
+        return [
+            measured
+            for measured, ok in zip(known, kept, strict=True)
+            if ok and (measured.resident_bytes or 0) <= most
+        ]
 
     def architecture(self, measured: MeasuredSubnet) -> Architecture:
         """Return the architecture of a record."""

@@ -7,19 +7,23 @@ import numpy as np
 import numpy.typing as npt
 
 from predictors.predictor import Predictor, Vector
-from search_spaces import InfeasibleError, Population, SearchSpace
+from search_spaces import InfeasibleError, InputError, Population, SearchSpace
+from search_spaces.part import SpacePart
 
 MAX_DESCENT_STEPS = 500
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Upper limits; None is no limit. The latency limit holds for the bound of `coverage`."""
+    """Upper limits; None is no limit. Those of latency and resident memory hold for the bound of
+    `coverage`.
+    """
 
     latency_ms: float | None = None
     macs: float | None = None
     params: float | None = None
     activation_bytes: float | None = None
+    resident_bytes: float | None = None  # for its bound, as the latency
 
     def analytic(self, space: SearchSpace, population: Population) -> list[tuple[float, Vector]]:
         """Return each limit that needs no latency, beside the n values it limits."""
@@ -58,22 +62,26 @@ class SearchProblem:
     """Predicted loss and latency under limits.
 
     Args:
+        part: where to search.
         loss: predicts what is lower for better subnets (error, or cross-entropy).
         latency: predicts milliseconds.
-        coverage: of the latency's upper bound, which the budget limits.
+        coverage: of the upper bounds of latency and resident memory, which are limited.
+        memory: predicts resident bytes; needed where they are limited.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
+        part: SpacePart,
         loss: Predictor,
         latency: Predictor,
         limits: Limits,
         coverage: float,
+        memory: Predictor | None = None,
     ) -> None:
-        self.space = space
+        self.part, self.space = part, part.whole
         self.limits = limits
         self._loss, self._latency, self._coverage = loss, latency, coverage
+        self._memory = memory
 
     def evaluate(self, population: Population) -> Evaluation:
         """Predict everything for `n x d` architectures."""
@@ -83,6 +91,8 @@ class SearchProblem:
         limited = self.limits.analytic(self.space, population)
         if self.limits.latency_ms is not None:
             limited.append((self.limits.latency_ms, upper))
+        if self.limits.resident_bytes is not None:
+            limited.append((self.limits.resident_bytes, self.resident_upper_bytes(population)))
         for limit, values in limited:
             excess += np.maximum(values / limit - 1, 0)
         return Evaluation(self._loss.predict(population).mean, latency.mean, upper, excess)
@@ -91,11 +101,28 @@ class SearchProblem:
         """Upper bound of the latency alone, n."""
         return self._latency.predict(population).upper(self._coverage)
 
+    def resident_upper_bytes(self, population: Population) -> Vector:
+        """Upper bound of the resident memory, n."""
+        if self._memory is None:
+            raise InputError(
+                "the profile holds no resident memory, so it cannot be limited; measure it on a "
+                "device that tells (Linux), or limit --max-activation-bytes"
+            )
+        return self._memory.predict(population).upper(self._coverage)
+
     def reachable_latency_ms(self) -> tuple[float, float]:
-        """Least and greatest upper bound of the latency over the space (found by local search)."""
-        least = descend(self.space, self.latency_upper_ms, self.space.smallest())
-        greatest = descend(self.space, lambda p: -self.latency_upper_ms(p), self.space.largest())
+        """Least and greatest upper bound of the latency over the part (found by local search)."""
+        least = self._least(self.latency_upper_ms)
+        greatest = descend(
+            self.part.space,
+            lambda p: -self.latency_upper_ms(self.part.embed(p)),
+            self.part.space.largest(),
+        )
         return least, -greatest
+
+    def _least(self, value: Callable[[Population], Vector]) -> float:
+        part = self.part.space
+        return descend(part, lambda p: value(self.part.embed(p)), part.smallest())
 
     def check_feasible(self) -> None:
         """Look at every limit alone before anything is searched.
@@ -104,22 +131,23 @@ class SearchProblem:
             InfeasibleError: a limit that no architecture keeps, with the least reachable value.
         """
         grid = self.space.layers
-        start = self.space.smallest()
         checks: list[tuple[float | None, Callable[[Population], Vector], str]] = [
             (self.limits.latency_ms, self.latency_upper_ms, "ms"),
             (self.limits.macs, lambda p: grid.costs(p).macs, "MACs"),
             (self.limits.params, lambda p: grid.costs(p).num_params, "parameters"),
             (self.limits.activation_bytes, lambda p: grid.costs(p).activation_bytes, "bytes"),
+            (self.limits.resident_bytes, self.resident_upper_bytes, "resident bytes"),
         ]
         for limit, value, unit in checks:
             if limit is None:
                 continue
-            least = descend(self.space, value, start)
+            least = self._least(value)
             if least > limit:
-                predicted = f"predicted, {self._coverage:.0%} sure, at" if unit == "ms" else "has"
+                guessed = unit in ("ms", "resident bytes")
+                words = f"is predicted, {self._coverage:.0%} sure, at" if guessed else "has"
                 raise InfeasibleError(
-                    f"no architecture of {self.space.name} under {limit:.4g} {unit}; "
-                    f"the least one {'is ' if unit == 'ms' else ''}{predicted} {least:.4g} {unit}"
+                    f"no architecture of {self.part.space.name} under {limit:.4g} {unit}; "
+                    f"the least one {words} {least:.4g} {unit}"
                 )
 
 

@@ -57,15 +57,16 @@ def search(
     if config.searcher not in SEARCHERS:
         raise unknown_name("searcher", config.searcher, SEARCHERS)
     problem.check_feasible()
-    searcher = SEARCHERS[config.searcher](problem.space, config, rng)
+    searcher = SEARCHERS[config.searcher](problem.part.space, config, rng)
     populations: list[Population] = []
     for generation in range(config.generations):
         population = searcher.ask()
         if not len(population):
             break
-        evaluation = problem.evaluate(population)
+        embedded = problem.part.embed(population)
+        evaluation = problem.evaluate(embedded)
         searcher.tell(population, evaluation.objectives, evaluation.violations)
-        populations.append(population)
+        populations.append(embedded)
         report(generation + 1)
     return _outcome(problem, problem.space.unique(np.concatenate(populations)))
 

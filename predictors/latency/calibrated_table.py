@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from predictors.latency.additive_table import UNKNOWN_RELATIVE_STD, relative_spread
+from predictors.latency.measured import checked_latencies
 from predictors.predictor import Prediction, Vector
-from search_spaces import InputError, Population, SearchSpace
+from search_spaces import Population, SearchSpace
 
 RIDGE = 1e-4  # on standardised columns: only breaks ties between columns that say the same
 
@@ -34,17 +36,12 @@ class CalibratedTable:
 
         The spread and the residuals come from leaving one subnet out at a time.
         """
-        targets = np.asarray(targets, dtype=np.float64)
-        if targets.shape != (len(population),) or not (np.isfinite(targets) & (targets > 0)).all():
-            raise InputError(
-                f"expected a positive latency for each of {len(population)} subnets, "
-                f"got {targets.tolist()}"
-            )
+        targets = checked_latencies(population, targets)
         self._residuals = np.zeros(0)
         columns = self._columns(population)
         if len(targets) < 5:
             self._coefficients = np.array([1.0, 0.0, 0.0, 0.0])
-            self._relative_std, self._floor_ms = 0.1, 1e-9
+            self._relative_std, self._floor_ms = UNKNOWN_RELATIVE_STD, 1e-9
             return
         self._floor_ms = float(targets.min()) / 2
         self._coefficients = _relative_least_squares(columns, targets)
@@ -52,9 +49,7 @@ class CalibratedTable:
         for i in range(len(targets)):
             keep = np.arange(len(targets)) != i
             left_out[i] = columns[i] @ _relative_least_squares(columns[keep], targets[keep])
-        relative = (targets - left_out) / np.abs(left_out)
-        self._relative_std = max(float(np.sqrt(np.mean(relative**2))), 1e-6)
-        self._residuals = relative / self._relative_std
+        self._relative_std, self._residuals = relative_spread(targets, left_out)
 
     def predict(self, population: Population) -> Prediction:
         """Guess latencies in ms: mean and spread, each n."""

@@ -6,7 +6,14 @@ import onnxruntime
 import pytest
 from pydantic import ValidationError
 
-from hardware_profiles.target import Target, processor_name, this_machine
+from hardware_profiles.profile_device import (
+    DeviceError,
+    describe_machine,
+    describe_target,
+    pinned,
+    processor_name,
+)
+from hardware_profiles.target import Target
 
 TARGET = Target(
     device="board", runtime="onnxruntime", runtime_version="1.20.0", provider="CPUExecutionProvider"
@@ -20,19 +27,29 @@ OTHER = {
     "batch_size": 2,
     "threads": 4,
     "operating_system": "Linux 6.1 aarch64",
+    "host": "a CPU",
+    "cores": "0,2",
+    "governor": "performance",
 }
+NOT_COMPARED = {"notes", "frequency_mhz"}
 
 
-def test_id_ignores_the_notes():
-    noted = TARGET.model_copy(update={"notes": "fan at full speed, clocks locked"})
+@pytest.mark.parametrize(
+    "fields", [{"notes": "fan at full speed, clocks locked"}, {"frequency_mhz": 2400.0}]
+)
+def test_id_ignores_what_does_not_hinder_comparison(fields):
+    noted = TARGET.model_copy(update=fields)
     assert noted != TARGET
     assert noted.id == TARGET.id
+    assert noted.differences(TARGET) == []
 
 
-@pytest.mark.parametrize("name", sorted(set(Target.model_fields) - {"notes"}))
+@pytest.mark.parametrize("name", sorted(set(Target.model_fields) - NOT_COMPARED))
 def test_id_depends_on_everything_else(name):
     assert OTHER[name] != getattr(TARGET, name)
-    assert TARGET.model_copy(update={name: OTHER[name]}).id != TARGET.id
+    other = TARGET.model_copy(update={name: OTHER[name]})
+    assert other.id != TARGET.id
+    assert other.differences(TARGET) == TARGET.differences(other) == [name]
 
 
 def test_id_survives_json():
@@ -42,7 +59,7 @@ def test_id_survives_json():
 
 def test_text_says_what_a_latency_depends_on():
     assert str(TARGET) == "board, onnxruntime 1.20.0 CPUExecutionProvider, fp32, batch 1, 1 thread"
-    assert str(TARGET.model_copy(update=OTHER)).endswith("fp16, batch 2, 4 threads")
+    assert str(TARGET.model_copy(update=OTHER)).endswith("fp16, batch 2, 4 threads, cores 0,2")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +70,10 @@ def test_text_says_what_a_latency_depends_on():
         {"threads": 0},
         {"batch_size": 0},
         {"precision": "fp64"},
+        {"cores": ""},
+        {"cores": "0-3"},
+        {"cores": "0,"},
+        {"frequency_mhz": float("nan")},
         {"surplus": 1},
     ],
 )
@@ -66,21 +87,116 @@ def test_targets_do_not_change():
         TARGET.threads = 8
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_this_machine(threads):
-    target = this_machine(threads)
+# --- this machine ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("threads", "batch_size"), [(1, 1), (2, 8)])
+def test_a_device_describes_itself(threads, batch_size):
+    target = Target.model_validate(describe_target(threads, batch_size))
     assert target.device == processor_name()
-    assert target.runtime == "onnxruntime"
-    assert target.runtime_version == onnxruntime.__version__
+    assert (target.runtime, target.runtime_version) == ("onnxruntime", onnxruntime.__version__)
     assert target.provider in onnxruntime.get_available_providers()
-    assert (target.precision, target.batch_size, target.threads) == ("fp32", 1, threads)
+    assert (target.precision, target.batch_size, target.threads) == ("fp32", batch_size, threads)
     assert platform.system() in target.operating_system
     assert platform.machine() in target.operating_system
+    assert target.cores == "any"
+    assert target.host == ""
+    assert target.notes == f"kernel {platform.release()}"
 
 
-def test_processor_name_is_the_systems():
+def test_pinned_cores_are_part_of_it():
+    target = Target.model_validate(describe_target(cores=(3, 1)))
+    assert target.cores == "3,1"
+    assert target.core_numbers == (3, 1)
+    assert Target.model_validate(describe_target()).core_numbers == ()
+
+
+def files(monkeypatch, contents):
+    """Let the system hold these files and no others."""
+
+    def read_text(path, *_, **__):
+        if str(path) not in contents:
+            raise PermissionError(path)
+        return contents[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+
+def test_what_may_not_be_read_is_unknown(monkeypatch):
+    files(monkeypatch, {})
+    target = Target.model_validate(describe_target())
+    assert target.governor == "unknown"
+    assert target.frequency_mhz is None
+    assert target.device.strip()
+
+
+CLOCK = "/sys/devices/system/cpu/cpu{}/cpufreq/"
+
+
+def test_clocks_are_those_of_the_first_pinned_core(monkeypatch):
+    contents = {}
+    for core, governor in enumerate(["performance", "powersave", "schedutil"]):
+        contents[CLOCK.format(core) + "scaling_governor"] = governor + "\n"
+        contents[CLOCK.format(core) + "cpuinfo_max_freq"] = f"{1_200_000 + core}\n"
+    files(monkeypatch, contents)
+    assert describe_machine()["governor"] == "performance"
+    assert describe_machine()["frequency_mhz"] == 1200.0
+    assert describe_machine((2, 1))["governor"] == "schedutil"
+    assert describe_machine((2, 1))["frequency_mhz"] == 1200.002
+    contents[CLOCK.format(0) + "cpuinfo_max_freq"] = "<unknown>\n"
+    contents[CLOCK.format(0) + "scaling_governor"] = "\n"
+    assert describe_machine()["frequency_mhz"] is None
+    assert describe_machine()["governor"] == "unknown"
+
+
+def test_the_name_of_a_processor_is_the_systems(monkeypatch):
     name = processor_name()
     assert name == name.strip() != ""
     cpuinfo = Path("/proc/cpuinfo")
     if os.path.exists(cpuinfo) and "model name" in cpuinfo.read_text():
         assert f": {name}\n" in cpuinfo.read_text()
+    board = {"/proc/device-tree/model": "Raspberry Pi 5 Model B\0"}
+    files(monkeypatch, board | {"/proc/cpuinfo": "model name\t: another\n"})
+    assert processor_name() == "Raspberry Pi 5 Model B"
+    files(monkeypatch, {"/proc/cpuinfo": "processor\t: 0\nmodel name\t: A CPU: 2 GHz \n"})
+    assert processor_name() == "A CPU: 2 GHz"
+    files(monkeypatch, {"/proc/cpuinfo": "Features\t: fp asimd\n"})
+    assert processor_name() == (platform.processor() or platform.machine())
+
+
+# --- pinning --------------------------------------------------------------------------------------
+
+pinning = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system pins no processes"
+)
+
+
+@pinning
+def test_a_process_is_pinned_inside_and_free_after():
+    before = os.sched_getaffinity(0)
+    with pinned([max(before)]):
+        assert os.sched_getaffinity(0) == {max(before)}
+        with pinned(()):
+            assert os.sched_getaffinity(0) == {max(before)}
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(ZeroDivisionError), pinned([max(before)]):
+        raise ZeroDivisionError
+    assert os.sched_getaffinity(0) == before
+
+
+@pinning
+@pytest.mark.parametrize("cores", [[99999], [-1]])
+def test_cores_that_are_not_there_are_named(cores):
+    before = os.sched_getaffinity(0)
+    message = rf"expected cores among \[.*\], got \[{cores[0]}\]"
+    with pytest.raises(DeviceError, match=message), pinned(cores):
+        raise AssertionError("not reached")
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_system_that_pins_nothing_says_so(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    with pytest.raises(DeviceError, match="leave --cores out"), pinned([0]):
+        raise AssertionError("not reached")
+    with pinned(()):
+        pass

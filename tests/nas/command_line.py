@@ -15,8 +15,19 @@ from pathlib import Path
 from typing import Any
 
 SERVER = """
-import json, os, sys, traceback
+import json, os, pathlib, signal, sys, time, traceback
 import nas.pipeline, nas.cli
+
+
+def wait_for_lines(name, count, child):
+    # tells whether the child lived to see so many lines in the file
+    path = pathlib.Path(name)
+    while not path.exists() or path.read_bytes().count(b"\\n") < count:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return False
+        time.sleep(0.002)
+    return True
+
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -28,6 +39,9 @@ for line in sys.stdin:
             opened = os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT)
             os.dup2(opened, number)
         os.chdir(order["folder"])
+        os.environ.update(order["environment"])
+        # a shell's background jobs ignore Ctrl-C, and so would this child of one
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["nas", *order["arguments"]]
         try:
             nas.cli.main()
@@ -39,6 +53,8 @@ for line in sys.stdin:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    if order["interrupt_at"] and wait_for_lines(*order["interrupt_at"], child):
+        os.kill(child, signal.SIGINT)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
@@ -86,8 +102,19 @@ class CommandLine:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
 
-    def __call__(self, *arguments: object, folder: Path | None = None) -> Answer:
-        """Run one command in `folder` (an empty one without) and wait for its end."""
+    def __call__(
+        self,
+        *arguments: object,
+        folder: Path | None = None,
+        profiles: Path | None = None,
+        interrupt_at: tuple[Path, int] | None = None,
+    ) -> Answer:
+        """Run one command in `folder` (an empty one without) and wait for its end.
+
+        Args:
+            profiles: folder of the known profiles.
+            interrupt_at: press Ctrl-C once this file has so many lines.
+        """
         self._count += 1
         where = self._folder / f"command{self._count}"
         where.mkdir()
@@ -96,6 +123,8 @@ class CommandLine:
             "arguments": [str(argument) for argument in arguments],
             "streams": [str(stream) for stream in streams],
             "folder": str(folder or where),
+            "environment": {} if profiles is None else {"NAS_PROFILES": str(profiles)},
+            "interrupt_at": interrupt_at and (str(interrupt_at[0]), interrupt_at[1]),
         }
         assert self._server.stdin is not None
         assert self._server.stdout is not None

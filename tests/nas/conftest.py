@@ -57,6 +57,16 @@ def exported(finished, tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture
+def known(tmp_path, monkeypatch) -> Path:
+    """An empty folder of known profiles, without those that come with the tool."""
+    folder = tmp_path / "known"
+    folder.mkdir()
+    monkeypatch.setenv("NAS_PROFILES", str(folder))
+    monkeypatch.setattr("hardware_profiles.store.BUILT_IN", tmp_path / "none")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def nas_command(tmp_path_factory):
     """Runs the command line in processes of their own."""

@@ -15,6 +15,10 @@ COMMANDS = [
     ["run"],
     ["train"],
     ["profile", "measure"],
+    ["profile", "kit"],
+    ["profile", "import"],
+    ["devices"],
+    ["compare"],
     ["search"],
     ["export"],
     ["verify"],
@@ -52,6 +56,8 @@ def test_every_command_explains_itself_with_an_example(nas_command, command):
 def test_help_lists_every_command(nas_command):
     text = nas_command("--help").stdout
     assert all(f"\n  {command[0]} " in text for command in COMMANDS)
+    inside = nas_command("profile", "--help").stdout
+    assert all(f"\n  {name} " in inside for name in ("measure", "kit", "import"))
 
 
 def test_examples_name_real_commands_and_options(nas_command):
@@ -64,7 +70,11 @@ def test_examples_name_real_commands_and_options(nas_command):
                 assert f"  {word}" in text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["search", "--help"], ["profile", "measure", "--help"], ["devices", "--help"]],
+    ids=" ".join,
+)
 def test_help_loads_nothing_heavy(arguments):
     code = (
         "import sys; from nas.cli import app\n"
@@ -213,6 +223,12 @@ def test_run_goes_on_with_a_run_and_prints_its_winner(used, nas_command):
         (["training.strategy=sandwhich"], ["'sandwich'"]),
         (["search.searcher=nsga3"], ["'nsga2'"]),
         (["accuracy.predictor=gaussian"], ["'gaussian-process'"]),
+        (["profile.runtime=onnxruntim"], ["'onnxruntime'"]),
+        (["profile.predictor=transfr"], ["'transfer'"]),
+        (["profile.options={resolutoin=[8]}"], ["'resolution'"]),
+        (["profile.precision=fp8"], ["profile.precision"]),
+        (["profile.passes=1"], ["profile.passes"]),
+        (["profile.minutes=0"], ["profile.minutes"]),
     ],
     ids=lambda value: value[0],
 )

@@ -43,10 +43,12 @@ def test_digits_recipe_is_the_embedded_default():
     assert load_recipe(ROOT / "recipes" / "digits.toml") == load_recipe(None) == Recipe()
 
 
-def test_digits_recipe_shows_every_setting_but_the_optional_limits():
+def test_digits_recipe_shows_every_setting_but_those_that_are_absent_by_default():
     shown = leaves(tomllib.loads((ROOT / "recipes" / "digits.toml").read_text()))
-    limits = {"search.max_macs", "search.max_params", "search.max_activation_bytes"}
-    assert shown == leaves(Recipe().model_dump()) - limits
+    limits = {"max_macs", "max_params", "max_activation_bytes", "max_resident_bytes"}
+    absent = {f"search.{name}" for name in (*limits, "device")} | {"profile.minutes"}
+    assert absent == leaves(Recipe().model_dump()) - leaves(Recipe().model_dump(exclude_none=True))
+    assert shown == leaves(Recipe().model_dump()) - absent
 
 
 def test_recipes_are_frozen():

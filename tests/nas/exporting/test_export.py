@@ -9,7 +9,9 @@ import torch
 
 import nas
 from hardware_profiles.profile_device import measure_models
-from nas.artifacts import load_profile, load_supernet, subnet_evaluator
+from hardware_profiles.target import Target
+from nas.artifacts import load_supernet, subnet_evaluator
+from nas.device import run_device
 from nas.exporting.export import export_subnet, to_onnx
 from nas.exporting.manifest import Manifest
 from nas.exporting.parity import ParityError
@@ -101,7 +103,7 @@ def test_exporting_by_name(largest):
     assert result.files == manifest.files
     assert manifest.budget_ms is None
     assert result.measured_latency_ms == manifest.measured[0].latency_ms
-    assert manifest.measured[0].target == load_profile(run).target
+    assert manifest.measured[0].target == run_device(run).profile.target
     for parity in result.parity.values():
         assert set(parity) == {"max_abs_difference", "top1_agreement"}
     assert nas.verify(result.directory).ok
@@ -126,7 +128,7 @@ class Ingredients:
         self.run = open_run(path)
         self.supernet = load_supernet(self.run)
         self.evaluator = subnet_evaluator(self.run, self.supernet)
-        self.profile = load_profile(self.run)
+        self.device = run_device(self.run)
         architecture = self.run.space.decode(self.run.space.smallest()[0])
         self.exported = to_onnx(
             self.evaluator.subnet(architecture),
@@ -136,14 +138,19 @@ class Ingredients:
         self.folder = self.run.subnets_path / architecture.id
         self.measurement = measure_models([self.exported.model], 1)[0]
 
-    def export(self, budget_ms=None):
+    def export(self, budget_ms=None, **target):
+        """Export as measured on the target with some fields changed."""
+        here = self.device.profile.target.model_dump()
+        return self.export_measured((Target(**{**here, **target}), self.measurement), budget_ms)
+
+    def export_measured(self, measured, budget_ms):
         return export_subnet(
             self.run,
             self.exported,
-            self.measurement,
+            measured,
             supernet=self.supernet,
             evaluator=self.evaluator,
-            profile=self.profile,
+            profile_sha256=self.device.profile_sha256,
             predicted_latency_ms=1.0,
             budget_ms=budget_ms,
         )[1]
@@ -180,6 +187,25 @@ def test_the_tightest_budget_that_is_kept_is_stated(copied):
     assert parts.export(5 * latency).budget_ms == 5 * latency
     assert parts.export(8 * latency).budget_ms == 5 * latency
     assert parts.export(None).budget_ms == 5 * latency
+
+
+def test_a_budget_of_another_target_is_none_of_this_one(copied):
+    parts = Ingredients(copied)
+    latency = parts.measurement.latency_ms
+    assert parts.export(5 * latency).budget_ms == 5 * latency
+    other = parts.export(10 * latency, threads=2)
+    assert other.budget_ms == 10 * latency, "what 1 thread was asked for says nothing about 2"
+    assert other.measured[0].target.threads == 2
+
+
+def test_a_prediction_for_a_device_elsewhere_leaves_what_was_measured_here(copied):
+    """The same subnet may be the best one there: an earlier search names this folder as winner."""
+    parts = Ingredients(copied)
+    before = parts.export(5 * parts.measurement.latency_ms)
+    after = parts.export_measured(None, None)
+    assert after.files == before.files
+    assert after.measured == before.measured
+    assert after.budget_ms == before.budget_ms
 
 
 @pytest.mark.parametrize("name", ["abcdef0123", "", "no/such/file.json", "{"])

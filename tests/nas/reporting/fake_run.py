@@ -12,7 +12,7 @@ from hardware_profiles.target import Target
 from nas.artifacts import fitted_accuracy, save_predictors, supernet_hash
 from nas.config import check_recipe
 from nas.exporting.manifest import MODEL_NAME, Manifest, MeasuredLatency, Preprocessing
-from nas.fitted_predictors import fit_latency
+from nas.fitted_latency import fit_latency
 from nas.results import ClosestMiss, Front, FrontMember, SearchResult, Winner
 from nas.run_directory import Run, create_run_directory, open_run
 from nas.searching.evaluations import MeasuredSubnet
@@ -70,7 +70,6 @@ def profile(run: Run) -> None:
         target=TARGET,
         created="2026-01-01T00:00:00+00:00",
         seed=0,
-        passes=3,
         layers=tuple(layers),
         subnets=tuple(subnets),
     ).save(run.profile_path)
@@ -143,6 +142,7 @@ def search(run: Run, budget_ms: float, found: bool) -> SearchResult:
         predicted_quantity="cross_entropy",
         winner=winner,
         closest_miss=miss,
+        target=TARGET,
         front=front,
         evaluations=1234,
         measurements=2,

@@ -220,7 +220,7 @@ def test_a_moved_run_shows_where_its_model_is_now(copied):
 def test_a_search_on_an_earlier_profile_is_told_and_not_drawn(copied):
     fake.profile(copied)
     copied.profile_path.write_text(
-        copied.profile_path.read_text().replace('"passes": 3', '"passes": 4')
+        copied.profile_path.read_text().replace('"drift": null', '"drift": 0.01')
     )
     page = report_of(copied)
     assert "was made from an earlier profile; it is left out of the charts" in page.words

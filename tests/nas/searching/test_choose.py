@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.artifacts import fitted_accuracy, load_profile, supernet_hash
+from nas.artifacts import fitted_accuracy, supernet_hash
+from nas.device import run_device
 from nas.exporting.manifest import Manifest
 from nas.results import Front, SearchResult
-from nas.searching.budget_search import resolve_budget
+from nas.searching.setting import resolve_budget
 from search_spaces import InfeasibleError, InputError
 
 
@@ -126,7 +127,7 @@ def test_no_more_is_measured_than_the_finalists_of_every_round(finished, first):
 
 def test_log_lines_belong_to_this_supernet_and_target(finished):
     run = finished.open()
-    profile = load_profile(run)
+    profile = run_device(run).profile
     for line in log_lines(finished.path):
         assert line["target_id"] == profile.target.id
         assert line["supernet_sha256"] == supernet_hash(run)

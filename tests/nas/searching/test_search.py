@@ -8,6 +8,7 @@ from nas.searching.problem import Limits, SearchProblem, descend
 from nas.searching.search import hypervolume, non_dominated, search
 from predictors.predictor import Prediction
 from search_spaces import Dimension, InfeasibleError, InputError, SearchSpace, build_space
+from search_spaces.part import SpacePart
 
 CONFIG = SearchConfig(population=24, generations=8)
 
@@ -35,7 +36,7 @@ def problem(space):
     def build(limits=Limits(), coverage=0.9, spread=0.1):  # noqa: B008
         loss = ByCost(lambda population: 1e5 / costs(population).num_params)
         latency = ByCost(lambda population: costs(population).macs / 1e6, spread)
-        return SearchProblem(space, loss, latency, limits, coverage)
+        return SearchProblem(SpacePart(space, {}), loss, latency, limits, coverage)
 
     return build
 
@@ -177,7 +178,7 @@ def test_limits_that_contradict_each_other_are_infeasible(space):
     pool = costs(space.sample(2000, np.random.default_rng(0))).macs
     limits = Limits(latency_ms=1e6 / np.quantile(pool, 0.8), macs=np.quantile(pool, 0.2))
     problem = SearchProblem(
-        space,
+        SpacePart(space, {}),
         ByCost(lambda population: 1e5 / costs(population).num_params),
         ByCost(lambda population: 1e6 / costs(population).macs),
         limits,
@@ -237,7 +238,7 @@ def test_every_generation_is_reported(problem):
 def test_a_small_space_is_searched_to_its_end():
     space = few()
     problem = SearchProblem(
-        space,
+        SpacePart(space, {}),
         ByCost(lambda p: 1.0 + p.sum(axis=1)),
         ByCost(lambda p: 10.0 - p.sum(axis=1)),
         Limits(),
@@ -302,7 +303,7 @@ def test_spaces_of_the_catalogue_fit_the_default_searcher():
     space = build_space("mobilenet-v3")
     costs = space.layers.costs
     problem = SearchProblem(
-        space,
+        SpacePart(space, {}),
         ByCost(lambda p: 1e6 / costs(p).num_params),
         ByCost(lambda p: costs(p).macs / 1e8),
         Limits(macs=300e6),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from hardware_profiles.measure_space import spread_specs
+
 from hardware_profiles.profile import LayerLatency, Profile
 from hardware_profiles.target import Target
 from predictors.latency.layer_table import layer_table

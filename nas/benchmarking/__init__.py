@@ -1,0 +1,1 @@
+"""Predictors and searchers on published tables, where the truth is known."""

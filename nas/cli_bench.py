@@ -1,0 +1,106 @@
+"""The commands that try predictors on published tables, where the truth is known."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.terminal import Json, print_json, print_table
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.benchmarking.latency import BenchmarkRow
+
+bench_app = typer.Typer(
+    help="Try predictors on published tables, where the truth is known.\n\n"
+    "Example: nas bench latency --table nasbench201_cifar10.csv.gz",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Choose(StrEnum):
+    """Which architectures are measured."""
+
+    CHOSEN = "chosen"
+    RANDOM = "random"
+    BOTH = "both"
+
+
+@bench_app.command("latency")
+def latency(
+    table: Annotated[Path, typer.Option(help="CSV, or .csv.gz: arch, latency_ms_<target> ...")],
+    space: Annotated[str, typer.Option(help="Whose text form `arch` is.")] = "nasbench201",
+    targets: Annotated[str, typer.Option(help="Unknown ones: a,b. Without: each in turn.")] = "",
+    known: Annotated[str, typer.Option(help="Known ones; without: all of other families.")] = "",
+    samples: Annotated[str, typer.Option(help="Numbers of measured subnets.")] = "3,5,10,20,50",
+    draws: Annotated[int, typer.Option(min=1, help="Repetitions with other subnets.")] = 20,
+    methods: Annotated[str, typer.Option(help="Some only: transfer,auto.")] = "",
+    choose: Annotated[Choose, typer.Option(help="How measured subnets are picked.")] = Choose.BOTH,
+    ceiling: Annotated[
+        bool, typer.Option("--ceiling", help="Also what thousands of measured subnets reach.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict latencies of a table's targets from few measured subnets, each target in turn.
+
+    A device's family is its name up to the first underscore; the unknown target's own family is
+    never known. No isomorphism class is both measured and tested.
+
+    Example: nas bench latency --table nasbench201_cifar10.csv.gz --samples 10 --choose chosen
+    """
+    from nas.benchmarking.latency import LatencyBenchmark, headline, run_benchmark
+    from nas.benchmarking.rows import rows_table, write_rows
+    from nas.benchmarking.tables import read_table
+    from nas.progress import progress_bar
+    from search_spaces import build_space
+
+    choices = ("chosen", "random") if choose is Choose.BOTH else (choose.value,)
+    given = {"methods": tuple(_words(methods))} if methods else {}
+    settings = LatencyBenchmark.model_validate(
+        {
+            "targets": _words(targets),
+            "known": _words(known),
+            "samples": [_count(word) for word in _words(samples)],
+            "draws": draws,
+            "choices": choices,
+            "seed": seed,
+            "ceiling": ceiling,
+            **given,
+        }
+    )
+    read = read_table(table, build_space(space))
+    rows: list[BenchmarkRow] = []
+    with progress_bar("bench", len(settings.targets or read.targets)) as advance:
+        for done, total, new in run_benchmark(read, settings):
+            rows += new
+            advance(done, new[-1].target if new else "", total)
+    mean, of_samples, of_choice = headline(rows)
+    if out is not None:
+        write_rows(out, rows)
+    if as_json:
+        print_json(
+            {
+                "rows": [row.model_dump(mode="json") for row in rows],
+                "mean_spearman": mean,
+                "mean_spearman_of": {"method": "auto", "samples": of_samples, "choice": of_choice},
+            }
+        )
+        return
+    for rendered in rows_table(rows):
+        print_table(rendered)
+    if mean is not None:
+        typer.echo(f"mean Spearman of auto, {of_samples} {of_choice} samples: {mean:.4f}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise InputError(f"--samples: expected numbers like 3,5,10, got {word!r}")
+    return int(word)

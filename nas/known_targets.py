@@ -1,0 +1,33 @@
+"""Known profiles of a space as functions that tell the latency of any of its architectures."""
+
+from collections.abc import Callable
+
+from hardware_profiles.profile import Profile
+from hardware_profiles.store import profiles_of
+from nas.fitted_latency import fit_latency
+from predictors.latency.transfer import KnownLatency
+from predictors.predictor import Vector
+from search_spaces import InputError, Population, SearchSpace
+
+
+def known_targets(space: SearchSpace, profile: Profile | None = None) -> dict[str, KnownLatency]:
+    """Return known targets by profile name: those whose layers were measured.
+
+    None where `profile` has measured layers itself, which tell more than other devices do.
+    """
+    if profile is not None and profile.layers:
+        return {}
+    known: dict[str, KnownLatency] = {}
+    for name, other in profiles_of(space.name):
+        if not other.layers or (profile is not None and other.target.id == profile.target.id):
+            continue
+        try:
+            known[name] = _mean_latency(space, other)
+        except InputError:  # too partial to tell
+            continue
+    return known
+
+
+def _mean_latency(space: SearchSpace, profile: Profile) -> Callable[[Population], Vector]:
+    predictor = fit_latency(space, profile, "calibrated-table").predictor
+    return lambda population: predictor.predict(population).mean

@@ -1,0 +1,64 @@
+"""Resident memory of whole subnets from a few measured ones."""
+
+import numpy as np
+
+from hardware_profiles.profile import Profile
+from predictors.predictor import Prediction, Vector
+from search_spaces import Population, SearchSpace
+
+LEAST_SUBNETS = 6
+
+
+class ResidentMemory:
+    """resident bytes = a * bytes of the weights + b * peak activation bytes + c.
+
+    Three parameters, by least squares on relative errors; spread and residuals come from leaving
+    one subnet out at a time.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._coefficients: Vector = np.zeros(3)
+        self._relative_std = 0.0
+        self._residuals: Vector = np.zeros(0)
+        self._least = 0.0
+
+    def fit(self, population: Population, targets: Vector) -> None:
+        """Learn from n measured subnets (bytes)."""
+        columns = self._columns(population) / targets[:, None]
+        self._least = float(targets.min()) / 2
+        self._coefficients = _solve(columns)
+        left_out: Vector = np.empty(len(targets))
+        for i in range(len(targets)):
+            keep = np.arange(len(targets)) != i
+            left_out[i] = columns[i] @ _solve(columns[keep])  # predicted / measured
+        relative: Vector = 1 / np.maximum(left_out, 0.01) - 1
+        self._relative_std = max(float(np.sqrt(np.mean(relative**2))), 1e-6)
+        self._residuals = np.asarray(relative / self._relative_std)
+
+    def predict(self, population: Population) -> Prediction:
+        """Guess resident bytes: mean and spread, each n."""
+        mean = np.maximum(self._columns(population) @ self._coefficients, self._least)
+        return Prediction(mean, mean * self._relative_std, self._residuals)
+
+    def _columns(self, population: Population) -> Vector:
+        costs = self._space.layers.costs(population)
+        ones = np.full(len(population), 1e6)
+        return np.stack([4 * costs.num_params, costs.activation_bytes, ones], axis=1)
+
+
+def _solve(columns: Vector) -> Vector:
+    """Least squares of columns @ x = 1, every row being relative to what was measured."""
+    solution = np.linalg.lstsq(columns, np.ones(len(columns)), rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
+
+
+def fit_memory(space: SearchSpace, profile: Profile) -> ResidentMemory | None:
+    """Fit on the calibration subnets of a profile; None where too few of them tell their memory."""
+    known = [s for s in profile.subnets if s.role == "calibration" and s.resident_bytes]
+    if len(known) < LEAST_SUBNETS:
+        return None
+    predictor = ResidentMemory(space)
+    population = space.encode_all(space.architecture(subnet.values) for subnet in known)
+    predictor.fit(population, np.array([float(subnet.resident_bytes or 0) for subnet in known]))
+    return predictor
