@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hardware_profiles.profile import Profile
-from nas.devices import profile_space
+from nas.known_devices import profile_space
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.latency.layer_table import layer_table
 from predictors.predictor import error_report

@@ -55,7 +55,9 @@ def describe(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":  # one of ours, which says what came
-        return f"{place}: {first['ctx']['error']}"
+        return f"{place}: {first['ctx']['error']}" if place else str(first["ctx"]["error"])
+    if not place:
+        return str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
     got = "" if isinstance(first["input"], dict) else f", got {str(first['input'])[:60]!r}"
     return f"{place}: {first['msg']}{got}"
 
@@ -94,10 +96,11 @@ class Artifact(Frozen):
         if not isinstance(data, dict) or data.get("kind") != expected:
             found = data.get("kind") if isinstance(data, dict) else type(data).__name__
             raise InputError(f"{path}: expected a file of kind {expected!r}, got {found!r}")
-        if data.get("format") != FORMAT:
+        known = cls.model_fields["format"].default
+        if data.get("format") != known:
             raise InputError(
                 f"{path}: format {data.get('format')} written by version "
-                f"{data.get('tool_version')}; this is {tool_version()}, which reads format {FORMAT}"
+                f"{data.get('tool_version')}; this is {tool_version()}, which reads format {known}"
             )
         try:
             return cls.model_validate(data)

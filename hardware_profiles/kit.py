@@ -22,13 +22,13 @@ from hardware_profiles.artifact import (
     write_atomic,
 )
 from hardware_profiles.plan import Plan, check_distinct
-from hardware_profiles.profile import Count, Milliseconds, Profile, Share, make_profile
+from hardware_profiles.profile import Milliseconds, Profile, Share, make_profile
 from hardware_profiles.profile_device import (
-    AGREEMENT,
+    DAMAGED_ZIP,
     KIT_NAME,
     MODELS_NAME,
-    NOISY_SHARE,
     checksum,
+    too_noisy,
 )
 from hardware_profiles.target import Target
 from hardware_profiles.workloads import workload
@@ -57,8 +57,17 @@ class ResultItem(Frozen):
     noise: Share
     disagreement: Share | None
     wall_ms: Annotated[Milliseconds, Field(lt=LONGEST_MS)]
-    visits: Annotated[int, Field(ge=1)]
-    resident_bytes: Count | None
+    visits: Annotated[int, Field(ge=1, le=10**6)]
+    resident_bytes: Annotated[int, Field(ge=0, le=10**13)] | None
+
+    @model_validator(mode="after")
+    def _plausible(self) -> "ResultItem":
+        # the own time is at most the wall time, but for the clocks' reading; a busy core takes most
+        if not 0.001 <= self.latency_ms / self.wall_ms <= 1.5:
+            raise InputError(
+                f"item {self.id!r}: {self.latency_ms} ms do not fit {self.wall_ms} ms of wall time"
+            )
+        return self
 
 
 class KitResult(Frozen):
@@ -71,7 +80,7 @@ class KitResult(Frozen):
     target: Target
     created: str
     complete: bool
-    drift: Share
+    drift: Share | None
     items: tuple[ResultItem, ...]
     sha256: str
 
@@ -159,14 +168,9 @@ def read_result(path: Path, kit: Path | None = None, accept_noise: bool = False)
         raise InputError(f"{path}: {describe(error)}") from None
     if kit is not None and kit_hash(kit) != result.kit_sha256:
         raise InputError(f"{path} is a result of another kit than {kit}")
-    known = [i.disagreement for i in result.items if i.disagreement is not None]
-    doubtful = sum(disagreement > AGREEMENT for disagreement in known)
-    if doubtful > NOISY_SHARE * len(known) and not accept_noise:
-        raise InputError(
-            f"{path}: the device was too noisy ({doubtful} of {len(known)} networks disagree by "
-            f"more than {AGREEMENT:.0%} between passes); run the kit again there, which goes on, "
-            "or import it with --accept-noise"
-        )
+    noisy = None if accept_noise else too_noisy(result.items)
+    if noisy is not None:
+        raise InputError(f"{path}: {noisy}")
     return result
 
 
@@ -179,14 +183,16 @@ def kit_hash(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
-                if PurePosixPath(name).name != name or "\\" in name:
+                if PurePosixPath(name).name != name or name == ".." or set(name) & set("\\:"):
                     raise InputError(f"{path}: {name!r} points outside the kit; do not unpack it")
+            if archive.getinfo(KIT_NAME).file_size > MAX_BYTES:
+                raise InputError(f"{path}: its {KIT_NAME} is too large for one")
             return content_hash(json.loads(archive.read(KIT_NAME)))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (*DAMAGED_ZIP, RecursionError) as error:
         raise InputError(f"{path} is no kit ({error}); make one with `nas profile kit`") from None
 
 
@@ -205,5 +211,6 @@ def result_profile(result: KitResult, space: SearchSpace, path: Path) -> Profile
         {item.id: item for item in result.items},
         created=result.created,
         drift=result.drift,
+        complete=result.complete,
         made_from={"kit": result.kit_sha256, "result": file_hash(path)},
     )

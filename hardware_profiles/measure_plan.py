@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.energy import energy_counter, energy_per_run_mj
@@ -11,7 +12,6 @@ from hardware_profiles.plan import Plan
 from hardware_profiles.profile import Profile, make_profile
 from hardware_profiles.profile_device import (
     BUDGET_PASSES,
-    CPU_PROVIDER,
     DeviceError,
     Measurement,
     Opener,
@@ -20,11 +20,10 @@ from hardware_profiles.profile_device import (
     WindowLog,
     drift,
     measure,
-    pinned,
     too_noisy,
+    undisturbed,
 )
 from hardware_profiles.runtimes.runtime import Runtime, Workload
-from hardware_profiles.target import Target
 from hardware_profiles.workloads import workload
 from search_spaces import InputError, SearchSpace
 
@@ -59,53 +58,54 @@ def measure_plan(
         raise InputError(f"expected at least 2 passes, between which noise shows, got {passes}")
     plan.check_space(space)
     header = {"plan": plan.sha256, "target": runtime.target.model_dump(mode="json")}
-    log = WindowLog(windows_path, header)
     workloads = {item.id: workload(space, item) for item in plan.items}
     openers = {name: workload_opener(runtime, one) for name, one in workloads.items()}
     whole = {item.id for item in plan.items if item.role != "layer"}
-    memory = _memory(runtime.target)
-
-    def resident_bytes(name: str) -> int | None:
-        return memory(workloads[name].onnx()) if memory and name in whole else None
-
-    session = Session(
-        openers,
-        reference=plan.reference,
-        known=log.visits,
-        record=log.add,
-        passes=passes,
-        seconds=seconds,
-        seed=plan.seed,
-        progress=progress,
-        resident_bytes=resident_bytes,
-    )
-    with pinned_to(runtime):
-        try:
-            session.run()
-        finally:
-            log.close()
-            if memory is not None:
-                memory.close()
+    with (
+        undisturbed_on(runtime),
+        _window_log(windows_path, header) as log,
+        _resident_memory(runtime) as resident_bytes,
+    ):
+        session = Session(
+            openers,
+            reference=plan.reference,
+            known=log.visits,
+            record=log.add,
+            passes=passes,
+            seconds=seconds,
+            seed=plan.seed,
+            progress=progress,
+            resident_bytes=lambda name: resident_bytes(workloads[name]) if name in whole else None,
+        )
+        complete = session.run()
         measured = session.measurements()
+        if not measured:
+            raise InputError("nothing was measured in that time; give it more minutes")
         noisy = None if accept_noise else too_noisy(measured.values())
         if noisy is not None:
             raise InputError(noisy)
-        energy_mj = _energy(plan, runtime, openers)
+        energy_mj = _energy(plan, runtime, openers) if complete else {}
     return make_profile(
         plan,
         runtime.target,
         measured,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         drift=drift(session.visits[plan.reference]),
+        complete=complete,
         made_from={"windows": file_hash(windows_path)},
         energy_mj=energy_mj,
     )
 
 
 def measure_workloads(runtime: Runtime, workloads: Sequence[Workload]) -> list[Measurement]:
-    """Time a few networks side by side, to hold them against a budget."""
-    with pinned_to(runtime):
-        return measure([workload_opener(runtime, one) for one in workloads], BUDGET_PASSES)
+    """Time a few networks side by side, and read their memory, to hold them against limits."""
+    openers = [workload_opener(runtime, one) for one in workloads]
+    with undisturbed_on(runtime), _resident_memory(runtime) as resident_bytes:
+        return measure(
+            openers,
+            BUDGET_PASSES,
+            resident_bytes=lambda position: resident_bytes(workloads[position]),
+        )
 
 
 def workload_opener(runtime: Runtime, network: Workload) -> Opener:
@@ -114,24 +114,43 @@ def workload_opener(runtime: Runtime, network: Workload) -> Opener:
 
 
 @contextmanager
-def pinned_to(runtime: Runtime) -> Iterator[None]:
-    """Keep this process on the cores of the runtime's target.
+def undisturbed_on(runtime: Runtime) -> Iterator[None]:
+    """Keep this process on the cores of the runtime's target, before others.
 
     Raises:
         InputError: there are no such cores here.
     """
     try:
-        with pinned(runtime.target.core_numbers):
+        with undisturbed(runtime.target.core_numbers):
             yield
     except DeviceError as error:
         raise InputError(str(error)) from None
 
 
-def _memory(target: Target) -> ResidentMemory | None:
-    """Return what tells the memory of networks on a target: ONNX Runtime's on a CPU, so far."""
-    if (target.runtime, target.provider) != ("onnxruntime", CPU_PROVIDER):
-        return None
-    return ResidentMemory(target.threads, target.batch_size)
+@contextmanager
+def _window_log(path: Path, header: Mapping[str, Any]) -> Iterator[WindowLog]:
+    try:
+        log = WindowLog(path, header)
+    except DeviceError as error:
+        raise InputError(str(error)) from None
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def _resident_memory(runtime: Runtime) -> Iterator[Callable[[Workload], int | None]]:
+    """Open what tells the memory of networks: of ONNX Runtime's on a CPU, so far."""
+    target = runtime.target
+    if target.runtime != "onnxruntime":
+        yield lambda network: None
+        return
+    memory = ResidentMemory(target.threads, target.batch_size, target.provider)
+    try:
+        yield lambda network: memory(network.onnx())
+    finally:
+        memory.close()
 
 
 def _energy(plan: Plan, runtime: Runtime, openers: Mapping[str, Opener]) -> dict[str, float]:

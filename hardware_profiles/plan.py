@@ -1,7 +1,7 @@
 """What a profile is to measure: which layers, which whole subnets, on which part of a space."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -47,11 +47,15 @@ class Plan(Artifact):
     @model_validator(mode="after")
     def _whole(self) -> "Plan":
         check_distinct(item.id for item in self.items)
+        check_distinct(
+            json.dumps([item.layer_kind, dict(item.fields or item.values)], sort_keys=True)
+            for item in self.items
+        )
         if self.reference not in {item.id for item in self.items}:
             raise InputError(f"the reference {self.reference!r} is not among the items")
         return self
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Names what is measured, whatever version wrote it down."""
         return content_hash(self.model_dump(mode="json", exclude={"tool_version"}))
@@ -64,6 +68,7 @@ class Plan(Artifact):
         """
         if self.space != space.name:
             raise InputError(f"expected a kit of {space.name}, got one of {self.space}")
+        SpacePart(space, self.options)  # names what is unknown
         known = set(space.layers.specs)
         for item in self.items:
             if item.role == "layer" and item.spec not in known:
@@ -109,13 +114,16 @@ def make_plan(
         )
     part = SpacePart(space, options or {})
     rng = np.random.default_rng(seed)
-    spread = spread_sample(part.space, num_held_out + (0 if calibration else num_calibration), rng)
-    subnets = [space.decode(genome) for genome in part.embed(spread)]
-    fixed = set(calibration)
-    subnets = [*calibration, *(subnet for subnet in subnets if subnet not in fixed)]
-    free = len(subnets) - len(fixed)
-    num_held_out = min(num_held_out, free if fixed else free // 2)
-    held_out = set(rng.choice(free, num_held_out, replace=False) + len(fixed))
+    fixed = list(dict.fromkeys(calibration))
+    wanted = num_held_out + (len(fixed) if fixed else num_calibration)
+    drawn = [space.decode(genome) for genome in part.embed(spread_sample(part.space, wanted, rng))]
+    drawn = [subnet for subnet in drawn if subnet not in set(fixed)]
+    if fixed:  # the others are all held out
+        keep = rng.choice(len(drawn), min(num_held_out, len(drawn)), replace=False)
+        drawn = [drawn[i] for i in sorted(keep)]
+    subnets = fixed + drawn
+    num_held_out = len(drawn) if fixed else min(num_held_out, len(drawn) // 2)
+    held_out = set(rng.choice(len(drawn), num_held_out, replace=False) + len(fixed))
     items = [_layer_item(spec) for spec in spread_specs(part.space, max_specs)] if max_specs else []
     for i, subnet in enumerate(subnets):
         items.append(_subnet_item(subnet, "held_out" if i in held_out else "calibration"))
@@ -142,6 +150,8 @@ def parse_options(space: SearchSpace, texts: Sequence[str]) -> dict[str, tuple[V
         if not equals:
             raise InputError(f"expected dimension=option,option, got {text!r}")
         words = [word.strip() for word in values.split(",") if word.strip()]
+        if name.strip() in options:
+            raise InputError(f"{name.strip()} is restricted twice; name its options together")
         by_text = known.get(name.strip(), {})
         options[name.strip()] = tuple(by_text.get(word, word) for word in words)
     SpacePart(space, options)  # names what is unknown

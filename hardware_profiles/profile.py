@@ -60,6 +60,7 @@ class Profile(Artifact):
     """Everything measured on one target for one space."""
 
     kind: Literal["profile"] = "profile"
+    format: int = 2
     space: str
     space_settings: Mapping[str, int] = {}
     options: Mapping[str, tuple[Value, ...]] = {}  # that it is restricted to
@@ -67,6 +68,7 @@ class Profile(Artifact):
     created: str  # ISO 8601, UTC
     seed: int
     drift: Share | None = None  # how much slower the machine's slowest stretch was
+    complete: bool = True  # every pass was made; else time ran out before
     missing: Mapping[str, Count] = {}  # planned but not measured, by role
     made_from: Mapping[str, str] = {}  # SHA-256 by name
     layers: tuple[LayerLatency, ...]
@@ -103,6 +105,7 @@ def make_profile(
     *,
     created: str,
     drift: float | None,
+    complete: bool,
     made_from: Mapping[str, str],
     energy_mj: Mapping[str, float] | None = None,
 ) -> Profile:
@@ -119,6 +122,7 @@ def make_profile(
         created=created,
         seed=plan.seed,
         drift=drift,
+        complete=complete,
         missing={role: count for role, count in missing.items() if count},
         made_from={"plan": plan.sha256, **made_from},
         layers=tuple(

@@ -12,6 +12,7 @@ from hardware_profiles.target import Target
 from search_spaces import InputError, unknown_name
 
 BUILT_IN = Path(__file__).parent / "builtin"
+MAX_NAME = 80  # characters; file systems take about 250 bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -86,4 +87,6 @@ def default_name(target: Target, space: str) -> str:
         f"{target.threads}t" if not target.host else "",
         space.partition("@")[0],
     ]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-.").lower() or "device"
+    return (
+        re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-.").lower()[:MAX_NAME] or "device"
+    )

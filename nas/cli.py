@@ -4,7 +4,7 @@ Heavy imports wait for the command that needs them, so that `nas --help` answers
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +16,7 @@ from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError
 
 if TYPE_CHECKING:
-    from nas.results import Candidate, ClosestMiss, Winner
+    from nas.results import RunResult, SearchResult
 
 app = typer.Typer(
     name="nas",
@@ -89,10 +89,9 @@ def run_command(
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
-        _show_result(result.budget_ms, result.winner, result.closest_miss, result.report_path)
+        _show_result(result, result.report_path)
         _show_seconds(result.seconds)
-    if result.winner is None:
-        raise typer.Exit(FAILED)
+    _fail_without_subnet([result])
 
 
 @app.command()
@@ -151,11 +150,8 @@ def search(
     if as_json:
         print_json(result.to_json())
     else:
-        _show_result(result.budget_ms, result.winner, result.closest_miss, None)
-        if result.candidate is not None:
-            _show_candidate(result.candidate, str(result.target), result.coverage)
-    if result.winner is None and result.candidate is None:
-        raise typer.Exit(FAILED)
+        _show_result(result)
+    _fail_without_subnet([result])
 
 
 @app.command()
@@ -207,9 +203,8 @@ def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"searches": [result.to_json() for result in results]})
     for result in [] if as_json else results:
-        _show_result(result.budget_ms, result.winner, result.closest_miss, None)
-    if any(result.winner is None for result in results):
-        raise typer.Exit(FAILED)
+        _show_result(result)
+    _fail_without_subnet(results)
 
 
 @app.command()
@@ -301,13 +296,15 @@ def _create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] 
     return create_run(out or Path("runs") / loaded.name, loaded)
 
 
-def _show_result(
-    budget_ms: float,
-    winner: "Winner | None",
-    miss: "ClosestMiss | None",
-    report_path: str | None,
-) -> None:
-    rows = [("budget", f"{budget_ms:.4g} ms")]
+def _fail_without_subnet(results: "Sequence[SearchResult | RunResult]") -> None:
+    """Exit with 1 where a search found nothing that keeps its budget."""
+    if any(result.winner is None and result.candidate is None for result in results):
+        raise typer.Exit(FAILED)
+
+
+def _show_result(result: "SearchResult | RunResult", report_path: str | None = None) -> None:
+    winner, miss, candidate = result.winner, result.closest_miss, result.candidate
+    rows = [("budget", f"{result.budget_ms:.4g} ms")]
     if winner is not None:
         rows += [
             ("chosen subnet", winner.architecture_id),
@@ -315,8 +312,19 @@ def _show_result(
             ("validation accuracy", f"{winner.validation_accuracy:.2%}"),
             ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
             ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
-            ("margin", f"{1 - winner.measured_latency_ms / budget_ms:.1%} of the budget"),
+            ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
             ("model", winner.model_path),
+        ]
+    elif candidate is not None:
+        upper = f"{candidate.predicted_upper_ms:.4f} ms"
+        rows += [
+            ("candidate", candidate.architecture_id),
+            ("test accuracy", f"{candidate.test_accuracy:.2%}"),
+            ("validation accuracy", f"{candidate.validation_accuracy:.2%}"),
+            ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
+            ("measured latency", f"not measured: {result.target} is not this machine"),
+            ("model", candidate.model_path),
+            ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
         ]
     elif miss is not None:
         rows += [
@@ -328,21 +336,6 @@ def _show_result(
     if report_path is not None:
         rows.append(("report", report_path))
     print_rows(rows)
-
-
-def _show_candidate(candidate: "Candidate", target: str, coverage: float) -> None:
-    upper = f"{candidate.predicted_upper_ms:.4f} ms with {coverage:.0%} coverage"
-    print_rows(
-        [
-            ("candidate", candidate.architecture_id),
-            ("test accuracy", f"{candidate.test_accuracy:.2%}"),
-            ("validation accuracy", f"{candidate.validation_accuracy:.2%}"),
-            ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, below {upper}"),
-            ("measured latency", f"not measured: {target} is not this machine"),
-            ("model", candidate.model_path),
-            ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
-        ]
-    )
 
 
 def _show_seconds(seconds: Mapping[str, float]) -> None:

@@ -24,7 +24,7 @@ Options = Annotated[
 MaxSpecs = Annotated[
     int, typer.Option(min=0, help="Layers to measure at most; 0: whole subnets only.")
 ]
-Subnets = Annotated[int, typer.Option(min=1, help="Whole subnets to calibrate on.")]
+Subnets = Annotated[int, typer.Option(min=5, help="Whole subnets to calibrate on.")]
 HeldOut = Annotated[int, typer.Option(min=0, help="Whole subnets that state the error.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the subnets and of the order of visits.")]
 
@@ -136,6 +136,9 @@ def import_result(
     accept_noise: Annotated[
         bool, typer.Option("--accept-noise", help="Import a noisy device's result too.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Even where the known profile holds more.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check what a kit measured and keep it as a profile.
@@ -144,10 +147,10 @@ def import_result(
 
     Example: nas profile import result.json --name living-room-pi
     """
-    from nas.devices import describe_device
+    from nas.known_devices import describe_device
     from nas.profiling import import_profile
 
-    profile, path = import_profile(result, name, kit, accept_noise)
+    profile, path = import_profile(result, name, kit, accept_noise, replace)
     described: dict[str, Any] = {
         "name": path.stem,
         "path": str(path),
@@ -185,7 +188,7 @@ def devices(
 
     Example: nas devices
     """
-    from nas.devices import describe_devices, device_table, devices_table
+    from nas.known_devices import describe_devices, device_table, devices_table
 
     rows = describe_devices(name)
     if as_json:

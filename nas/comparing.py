@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from hardware_profiles.artifact import write_atomic
 from hardware_profiles.profile import Profile
 from hardware_profiles.store import profile_path
-from nas.devices import profile_space
 from nas.fitted_latency import fit_latency
+from nas.known_devices import profile_space
 from nas.known_targets import known_targets
 from predictors.predictor import Vector, kendall
 from search_spaces import InputError

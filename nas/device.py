@@ -23,6 +23,11 @@ class Device:
     profile_sha256: str
     runtime: Runtime | None
 
+    @property
+    def target(self) -> Target:
+        """What measurements hold for: this machine's where it is here, else the profile's."""
+        return self.runtime.target if self.runtime else self.profile.target
+
 
 def run_device(run: Run, name: str | None = None) -> Device:
     """Return the device of a run's own profile, or of a known profile by name or file.

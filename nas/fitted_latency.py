@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hardware_profiles.profile import Profile
 from predictors.latency import LATENCY_PREDICTORS
@@ -15,7 +16,7 @@ from predictors.predictor import (
     ErrorReport,
     Predictor,
     Vector,
-    baseline_reports,
+    baseline_guesses,
     error_report,
 )
 from search_spaces import Population, SearchSpace, unknown_name
@@ -63,7 +64,8 @@ def fit_latency(
     """
     if name not in LATENCY_PREDICTORS:
         raise unknown_name("latency predictor", name, LATENCY_PREDICTORS)
-    table = layer_table(space, profile) if profile.layers else None
+    # one layer, of a profile that stopped early, tells nothing of the others
+    table = layer_table(space, profile) if len(profile.layers) > 1 else None
     table_ms = table.latency_ms if table else None
 
     population, targets = _measured(profile, space, "calibration")
@@ -124,15 +126,28 @@ def _baselines(
     fitted_on: tuple[Population, Vector],
     held_out: tuple[Population, Vector],
 ) -> dict[str, ErrorReport]:
-    """State the errors of a constant, MACs, parameters, and the sum of layers as it is."""
-    fitted_costs, costs = (space.layers.costs(one[0]) for one in (fitted_on, held_out))
-    baselines = baseline_reports(
-        {"macs": fitted_costs.macs, "num_params": fitted_costs.num_params},
-        fitted_on[1],
-        {"macs": costs.macs, "num_params": costs.num_params},
-        held_out[1],
-    )
+    """State the errors of a constant, MACs, parameters, and the sum of layers as it is.
+
+    Where the same subnets are fitted on and guessed, each is guessed from the others.
+    """
+    x, targets = _costs(space, fitted_on[0]), fitted_on[1]
+    if held_out[0] is not fitted_on[0]:
+        guesses = baseline_guesses(x, targets, _costs(space, held_out[0]))
+    else:
+        rows = [
+            baseline_guesses(_rows(x, others), targets[others], _rows(x, ~others))
+            for others in ~np.eye(len(targets), dtype=np.bool_)
+        ]
+        guesses = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     if table is not None:
-        plain_sum = space.layers.sum(held_out[0], table.latency_ms)
-        baselines["uncorrected layer sum"] = error_report(plain_sum, held_out[1])
-    return baselines
+        guesses["uncorrected layer sum"] = space.layers.sum(held_out[0], table.latency_ms)
+    return {name: error_report(guess, held_out[1]) for name, guess in guesses.items()}
+
+
+def _costs(space: SearchSpace, population: Population) -> dict[str, Vector]:
+    costs = space.layers.costs(population)
+    return {"macs": costs.macs, "num_params": costs.num_params}
+
+
+def _rows(columns: Mapping[str, Vector], which: npt.NDArray[np.bool_]) -> dict[str, Vector]:
+    return {name: column[which] for name, column in columns.items()}

@@ -11,7 +11,7 @@ from search_spaces import InputError, Population, SearchSpace
 
 
 def known_targets(space: SearchSpace, profile: Profile | None = None) -> dict[str, KnownLatency]:
-    """Return known targets by profile name: those whose layers were measured.
+    """Return known targets by profile name: those whose layers were measured, of the same part.
 
     None where `profile` has measured layers itself, which tell more than other devices do.
     """
@@ -19,13 +19,24 @@ def known_targets(space: SearchSpace, profile: Profile | None = None) -> dict[st
         return {}
     known: dict[str, KnownLatency] = {}
     for name, other in profiles_of(space.name):
-        if not other.layers or (profile is not None and other.target.id == profile.target.id):
+        if not other.layers or not _covers(other, profile):
+            continue
+        if profile is not None and other.target.id == profile.target.id:
             continue
         try:
             known[name] = _mean_latency(space, other)
         except InputError:  # too partial to tell
             continue
     return known
+
+
+def _covers(known: Profile, profile: Profile | None) -> bool:
+    """Tell whether a known profile was measured wherever `profile` (or, without, the space) is."""
+    wanted = profile.options if profile is not None else {}
+    return all(
+        name in wanted and set(wanted[name]) <= set(options)
+        for name, options in known.options.items()
+    )
 
 
 def _mean_latency(space: SearchSpace, profile: Profile) -> Callable[[Population], Vector]:

@@ -97,8 +97,10 @@ def run_stages(where: RunLike) -> RunResult:
     return RunResult(
         run=str(this.path),
         budget_ms=found.budget_ms,
+        target=found.target,
         winner=found.winner,
         closest_miss=found.closest_miss,
+        candidate=found.candidate,
         front_path=str(this.search_path / "front.json"),
         report_path=str(report_path),
         seconds={name: stage.seconds for name, stage in this.stages.items()},
@@ -190,6 +192,8 @@ def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
         save_predictors(this, accuracy, latency)
     lines = describe_error(accuracy.quantity, "", accuracy.report)
     lines += describe_error(f"latency ({latency.method})", "ms", latency.report)
+    if latency.reason:
+        lines.append(f"  chosen: {latency.reason}")
     for line in lines:
         say(f"            {line}")
     return accuracy, latency

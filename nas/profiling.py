@@ -83,7 +83,11 @@ def make_kit(
 
 
 def import_profile(
-    result: Path, name: str | None = None, kit: Path | None = None, accept_noise: bool = False
+    result: Path,
+    name: str | None = None,
+    kit: Path | None = None,
+    accept_noise: bool = False,
+    replace: bool = False,
 ) -> tuple[Profile, Path]:
     """Check the result of a kit and keep it among the known profiles.
 
@@ -94,8 +98,25 @@ def import_profile(
     space = build_space(read.kit.space.partition("@")[0], **read.kit.space_settings)
     profile = result_profile(read, space, result)
     path = known_path(name or default_name(profile.target, space.name), profile.target, space.name)
+    if path.exists() and not replace:
+        _check_no_less(profile, Profile.load(path), path.stem)
     profile.save(path)
     return profile, path
+
+
+def _check_no_less(profile: Profile, known: Profile, name: str) -> None:
+    """Refuse to replace a profile by one of another part, or one that holds less.
+
+    Raises:
+        InputError: what would be lost.
+    """
+    sizes = [(len(one.layers), len(one.subnets)) for one in (known, profile)]
+    if known.options != profile.options or sizes[0] > sizes[1]:
+        raise InputError(
+            f"{name} is known with {sizes[0][0]} layers and {sizes[0][1]} subnets; this has "
+            f"{sizes[1][0]} and {sizes[1][1]}, or is of another part: choose another --name, "
+            "or give --replace"
+        )
 
 
 def _runtime(config: ProfileConfig) -> Runtime:
@@ -114,7 +135,7 @@ def _runtime(config: ProfileConfig) -> Runtime:
 def _measure(
     space: SearchSpace, config: ProfileConfig, runtime: Runtime, path: Path, seed: int
 ) -> Profile:
-    windows = path.with_suffix(".windows.jsonl")
+    windows = path.with_name(f"{path.name.removesuffix('.json')}.windows.jsonl")
     if _finished(path, windows):
         windows.unlink()  # of the profile that is made anew
     elif windows.exists():
@@ -132,11 +153,9 @@ def _measure(
         )
     if profile.drift is not None and profile.drift > NOTABLE_DRIFT:
         say(f"            warning: the machine's speed drifted by {profile.drift:.0%} meanwhile")
-    if not (profile.layers or profile.subnets):
-        raise InputError("nothing was measured in that time; give it more --minutes")
-    if profile.missing:
+    if not profile.complete:
         left = ", ".join(f"{n} {role.replace('_', ' ')}" for role, n in profile.missing.items())
-        say(f"            time is up: missing {left}; the same command goes on")
+        say(f"            time is up: missing {left or 'passes'}; the same command goes on")
     profile.save(path)
     return profile
 
@@ -174,6 +193,6 @@ def _finished(path: Path, windows: Path) -> bool:
         return False
     try:
         profile = Profile.load(path)
-        return not profile.missing and profile.made_from.get("windows") == file_hash(windows)
+        return profile.complete and profile.made_from.get("windows") == file_hash(windows)
     except InputError:  # damaged: what was measured serves again
         return False

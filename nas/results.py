@@ -67,6 +67,7 @@ class SearchResult(Artifact):
     """`search/budgets/*.json`: what one search under one budget gave."""
 
     kind: Literal["search-result"] = "search-result"
+    format: int = 2
     space: str
     budget_ms: float
     limits: Mapping[str, float]  # the others that were set
@@ -98,8 +99,10 @@ class RunResult(Frozen):
 
     run: str
     budget_ms: float
+    target: Target
     winner: Winner | None
     closest_miss: ClosestMiss | None
+    candidate: Candidate | None = None
     front_path: str
     report_path: str
     seconds: Mapping[str, float]

@@ -9,7 +9,7 @@ from search_spaces import Population, SearchSpace
 LEAST_SUBNETS = 6
 
 
-class ResidentMemory:
+class MemoryPredictor:
     """resident bytes = a * bytes of the weights + b * peak activation bytes + c.
 
     Three parameters, by least squares on relative errors; spread and residuals come from leaving
@@ -53,12 +53,12 @@ def _solve(columns: Vector) -> Vector:
     return np.asarray(solution, dtype=np.float64)
 
 
-def fit_memory(space: SearchSpace, profile: Profile) -> ResidentMemory | None:
+def fit_memory(space: SearchSpace, profile: Profile) -> MemoryPredictor | None:
     """Fit on the calibration subnets of a profile; None where too few of them tell their memory."""
     known = [s for s in profile.subnets if s.role == "calibration" and s.resident_bytes]
     if len(known) < LEAST_SUBNETS:
         return None
-    predictor = ResidentMemory(space)
+    predictor = MemoryPredictor(space)
     population = space.encode_all(space.architecture(subnet.values) for subnet in known)
     predictor.fit(population, np.array([float(subnet.resident_bytes or 0) for subnet in known]))
     return predictor

@@ -106,21 +106,17 @@ def kendall(first: Vector, second: Vector) -> float:
     return float(kendalltau(first, second).statistic)
 
 
-def baseline_reports(
-    fitted_on: Mapping[str, Vector],
-    fit_targets: Vector,
-    held_out: Mapping[str, Vector],
-    measured: Vector,
-) -> dict[str, ErrorReport]:
-    """State the error of a constant and of a line through log(x) for every given x (MACs,
-    parameters).
+def baseline_guesses(
+    fitted_on: Mapping[str, Vector], fit_targets: Vector, held_out: Mapping[str, Vector]
+) -> dict[str, Vector]:
+    """Guess by a constant, and by a line through log(x) for every given x (MACs, parameters).
 
     Args:
-        fitted_on, held_out: x by name, of the subnets in `fit_targets` and in `measured`.
+        fitted_on, held_out: x by name, of the subnets in `fit_targets` and of those to guess.
     """
-    reports = {"constant": error_report(np.full(len(measured), np.median(fit_targets)), measured)}
+    num_held_out = len(next(iter(held_out.values())))
+    guesses: dict[str, Vector] = {"constant": np.full(num_held_out, np.median(fit_targets))}
     for name, x in fitted_on.items():
         slope, intercept = np.polyfit(np.log(x), np.log(fit_targets), 1)
-        guess = np.exp(intercept + slope * np.log(held_out[name]))
-        reports[name] = error_report(guess, measured)
-    return reports
+        guesses[name] = np.exp(intercept + slope * np.log(held_out[name]))
+    return guesses

@@ -23,7 +23,7 @@ TABLE_SPACES: dict[str, Callable[[], SearchSpace]] = {"nasbench201": nasbench201
 """Spaces without layers, known from published tables only: name -> builder()."""
 
 
-def build_space(name: str, **settings: int) -> SearchSpace:
+def build_space(name: str, /, **settings: int) -> SearchSpace:
     """Build a space of either catalogue; `settings` are the builder's (num_classes,
     input_channels).
 

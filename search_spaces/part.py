@@ -27,14 +27,16 @@ class SpacePart:
             name: _kept(name, values, known) for name, values in options.items()
         }
         dimensions: list[Dimension] = []
+        idle: set[str] = set()
         for dimension in whole.dimensions:
             active_when = dimension.active_when
             if active_when is not None:
                 parent, activating = active_when
                 still = frozenset(i for i, old in enumerate(chosen[parent]) if old in activating)
                 active_when = (parent, still)
-                if not still:  # never active now: one option, which says nothing
+                if not still or parent in idle:  # never active now: one option, which says nothing
                     chosen[dimension.name], active_when = [0], None
+                    idle.add(dimension.name)
             left = tuple(dimension.options[i] for i in chosen[dimension.name])
             dimensions.append(Dimension(dimension.name, left, active_when))
         words = " ".join(f"{name}={','.join(map(str, v))}" for name, v in options.items())

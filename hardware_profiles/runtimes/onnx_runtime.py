@@ -23,21 +23,17 @@ class OnnxRuntime:
     """
 
     def __init__(self, settings: RuntimeSettings) -> None:
-        import onnxruntime
-
         provider = settings.provider or CPU_PROVIDER
-        known = onnxruntime.get_available_providers()
         if settings.precision != "fp32":
             raise InputError(f"onnxruntime is profiled in fp32, got {settings.precision}")
-        if provider not in known:
-            raise InputError(
-                f"ONNX Runtime {onnxruntime.__version__} here has no {provider}; "
-                f"it has {', '.join(known)}"
-            )
         self._settings, self._provider = settings, provider
-        self.target = Target(
-            **describe_target(settings.threads, settings.batch_size, provider, settings.cores)
-        )
+        try:
+            described = describe_target(
+                settings.threads, settings.batch_size, provider, settings.cores
+            )
+        except DeviceError as error:
+            raise InputError(str(error)) from None
+        self.target = Target(**described)
 
     def open(self, workload: Workload) -> AbstractContextManager[Timer]:
         """Open a session; see `Runtime.open`."""

@@ -22,7 +22,9 @@ class RuntimeSettings(Frozen):
     batch_size: int = Field(default=1, ge=1)
     precision: Precision = "fp32"
     provider: str = ""  # of ONNX Runtime; empty is its CPU provider
-    cores: tuple[int, ...] = ()  # that the process is pinned to; empty is wherever it runs
+    cores: tuple[
+        int, ...
+    ] = ()  # ascending, that the process is pinned to; empty is wherever it runs
 
 
 @dataclass(frozen=True)

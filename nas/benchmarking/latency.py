@@ -132,7 +132,7 @@ def run_benchmark(
             known targets where there are none.
     """
     _check(table, settings)
-    targets = settings.targets or table.targets
+    targets = settings.targets or [t for t in table.targets if t not in settings.known]
     known_targets = KnownTargets(table, settings.seed)
     for position, target in enumerate(targets):
         known = [known_targets.latency(n) for n in _known_names(table, settings, target)]

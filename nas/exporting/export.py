@@ -183,6 +183,8 @@ def export_subnet(
     folder = run.subnets_path / architecture.id
     hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
     earlier = _earlier(folder, hashes)
+    if measured is None and earlier is not None:
+        return folder, earlier  # which may state a measurement on another device
     manifest = Manifest(
         space=architecture.space,
         architecture_id=architecture.id,
@@ -192,7 +194,7 @@ def export_subnet(
         validation_accuracy=evaluator.score(subnet, architecture, "validation").accuracy,
         test_accuracy=evaluator.score(subnet, architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
-        measured=earlier.measured if earlier and measured is None else _measured(measured),
+        measured=_measured(measured),
         budget_ms=_tightest(earlier, budget_ms, measured),
         preprocessing=Preprocessing(
             height=height, width=width, channels=channels, mean=data.mean, std=data.std
@@ -263,9 +265,7 @@ def _tightest(
 ) -> float | None:
     """Of this budget and the one stated for the same target earlier, the tighter one still kept."""
     known = earlier.budget_ms if earlier else None
-    if measured is None:
-        return known
-    if earlier is None or known is None:
+    if measured is None or earlier is None or known is None:
         return budget_ms
     same = {one.target.id for one in earlier.measured} == {measured[0].id}
     if not same or not measured[1].keeps(known):

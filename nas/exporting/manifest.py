@@ -37,7 +37,11 @@ class Preprocessing(Frozen):
 
 
 class MeasuredLatency(Frozen):
-    """Latency of the exported file itself."""
+    """Latency of the exported subnet on a target.
+
+    Under ONNX Runtime that of the file itself. Other runtimes run what the same subnet becomes
+    there: the torch module, or an engine built from the file, in the target's precision.
+    """
 
     target: Target
     latency_ms: float

@@ -9,7 +9,13 @@ import numpy as np
 import onnx
 
 from hardware_profiles.artifact import file_hash
-from hardware_profiles.profile_device import describe_target, measure_models, pinned
+from hardware_profiles.profile_device import (
+    DeviceError,
+    RefusedError,
+    describe_target,
+    measure_models,
+    undisturbed,
+)
 from hardware_profiles.target import Target
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, REFERENCE_NAME, Manifest
 from nas.exporting.parity import compare, run_onnx
@@ -110,13 +116,19 @@ def _check_latency(folder: Path, manifest: Manifest) -> Check:
     stated = manifest.measured[0]
     target = stated.target
     settings = (target.threads, target.batch_size, target.provider)
-    here = Target(**describe_target(*settings, target.core_numbers))
-    if target.differences(here) not in ([], ["runtime_version"]):
-        detail = f"not compared: measured on {target}; this is {here}"
-        return Check("latency", True, detail)
-    model = (folder / MODEL_NAME).read_bytes()
-    with pinned(target.core_numbers):
-        result = measure_models([model], *settings)[0]
+    try:
+        if target.runtime != "onnxruntime":
+            raise DeviceError(f"{target.runtime} does not run the ONNX file itself")
+        here = Target(**describe_target(*settings, target.core_numbers))
+        if target.differences(here) not in ([], ["runtime_version"]):
+            raise DeviceError(f"this is {here}")
+        model = (folder / MODEL_NAME).read_bytes()
+        with undisturbed(target.core_numbers):
+            result = measure_models([model], *settings)[0]
+    except RefusedError:
+        raise  # a file that cannot be opened or run fails
+    except DeviceError as error:  # another machine, or one without the provider or the cores
+        return Check("latency", True, f"not compared: measured on {target}; {error}")
     words = f"{result.latency_ms:.4f} ms here, {stated.latency_ms:.4f} ms stated"
     if manifest.budget_ms is None:
         return Check("latency", True, f"{words}, no budget")

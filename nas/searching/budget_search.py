@@ -19,7 +19,6 @@ from nas.run_directory import Run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
-from nas.searching.problem import Limits
 from nas.searching.search import SearchOutcome, search
 from nas.searching.setting import SearchSetting, search_setting
 from nas.subnet.evaluator import SubnetEvaluator
@@ -39,11 +38,13 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     setting = search_setting(run, config)
     reachable = "{:.4g} to {:.4g}".format(*setting.reachable_ms)
     say(f"            budget {setting.budget_ms:.4g} ms; reachable {reachable} ms")
+    if config.device is not None and setting.latency.reason:
+        say(f"            latency predictor {setting.latency.reason}")
     runtime, path = setting.device.runtime, setting.result_path()
-    target = runtime.target if runtime else setting.device.profile.target
+    target = setting.device.target
     evaluations = Evaluations(run.evaluations, run.space, supernet_hash(run), target.id)
     known = _known_result(run, path, setting.made_from())
-    if known is not None and not _better_is_known(known, evaluations, setting.limits):
+    if known is not None and not _better_is_known(known, evaluations, setting):
         say(f"            {path} has this search already")
         write_front(run, known)
         return _located(run, known)
@@ -197,13 +198,16 @@ def _known_result(run: Run, path: Path, made_from: Mapping[str, object]) -> Sear
     return result if (run.path / found.model_path).is_file() else None
 
 
-def _better_is_known(result: SearchResult, evaluations: Evaluations, limits: Limits) -> bool:
+def _better_is_known(
+    result: SearchResult, evaluations: Evaluations, setting: SearchSetting
+) -> bool:
     """Tell whether a search under another budget has measured a better subnet for this one
     since.
     """
     if result.winner is None:
         return False
-    within = [m for m in evaluations.within(limits) if m.keeps(result.budget_ms)]
+    known = evaluations.within(setting.limits, setting.part)
+    within = [m for m in known if m.keeps(result.budget_ms)]
     return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
 
 

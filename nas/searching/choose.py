@@ -159,8 +159,7 @@ class Chooser:
 
     def _within(self, problem: SearchProblem) -> list[MeasuredSubnet]:
         """Measured subnets of the part that keep the limits, whatever their latency."""
-        known = self._evaluations.within(problem.limits)
-        return [m for m in known if problem.part.holds(self._evaluations.architecture(m))]
+        return self._evaluations.within(problem.limits, problem.part)
 
     def _closest(self, problem: SearchProblem) -> MeasuredSubnet | None:
         return min(self._within(problem), key=lambda m: m.typical_ms, default=None)

@@ -9,6 +9,7 @@ from nas.append_log import AppendLog
 from nas.searching.problem import Limits
 from predictors.predictor import Vector
 from search_spaces import Architecture, Population, SearchSpace
+from search_spaces.part import SpacePart
 
 
 class MeasuredSubnet(Frozen):
@@ -77,23 +78,33 @@ class Evaluations:
         records = self._by_id.values()
         return population, np.array([min(m.latency_ms for m in one) for one in records])
 
-    def within(self, limits: Limits) -> list[MeasuredSubnet]:
-        """Return the measured subnets that keep the limits, whatever their latency."""
+    def within(self, limits: Limits, part: SpacePart) -> list[MeasuredSubnet]:
+        """Return the measured subnets of a part that keep the limits, whatever their latency.
+
+        Where resident memory is limited, those whose memory was measured.
+        """
         known = self.all()
         if not known:
             return []
         population = self._space.encode_all(map(self.architecture, known))
         kept = limits.keeps_analytic(self._space, population)
-        most = limits.resident_bytes or float("inf")
         return [
             measured
             for measured, ok in zip(known, kept, strict=True)
-            if ok and (measured.resident_bytes or 0) <= most
+            if ok
+            and part.holds(self.architecture(measured))
+            and _keeps_memory(measured, limits.resident_bytes)
         ]
 
     def architecture(self, measured: MeasuredSubnet) -> Architecture:
         """Return the architecture of a record."""
         return self._space.architecture(measured.values)
+
+
+def _keeps_memory(measured: MeasuredSubnet, most: float | None) -> bool:
+    if most is None:
+        return True
+    return measured.resident_bytes is not None and measured.resident_bytes <= most
 
 
 def _slower(records: list[MeasuredSubnet]) -> MeasuredSubnet:

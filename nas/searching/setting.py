@@ -12,7 +12,7 @@ from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import FittedAccuracy
 from nas.run_directory import Run
 from nas.searching.problem import Limits, SearchProblem
-from predictors.memory import ResidentMemory, fit_memory
+from predictors.memory import MemoryPredictor, fit_memory
 from predictors.predictor import Vector
 from search_spaces import Population
 from search_spaces.part import SpacePart
@@ -27,7 +27,7 @@ class SearchSetting:
     device: Device
     accuracy: FittedAccuracy
     latency: FittedLatency
-    memory: ResidentMemory | None
+    memory: MemoryPredictor | None
     part: SpacePart
     limits: Limits
     reachable_ms: tuple[float, float]
@@ -63,6 +63,8 @@ class SearchSetting:
         return {
             "supernet": supernet_hash(self.run),
             "profile": self.device.profile_sha256,
+            "target": self.device.target.id,
+            "measured": self.device.runtime is not None,
             "accuracy_samples": file_hash(self.run.accuracy_samples.path),
             "search": content_hash(settings),
             "seed": self.run.recipe.seed,

@@ -13,7 +13,8 @@ class AdditiveTable:
     """The sum over a layer table, without correction.
 
     Counts the runtime's fixed cost once per layer and misses what fusion saves, which
-    `CalibratedTable` mends; it needs no measured subnet, they only tell its error.
+    `CalibratedTable` mends; it needs no measured subnet, they only tell its error. Without any its
+    spread is a guess.
 
     Args:
         space: what populations are of.

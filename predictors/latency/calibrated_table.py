@@ -7,6 +7,7 @@ from predictors.latency.measured import checked_latencies
 from predictors.predictor import Prediction, Vector
 from search_spaces import Population, SearchSpace
 
+LEAST_CORRECTED = 5  # subnets
 RIDGE = 1e-4  # on standardised columns: only breaks ties between columns that say the same
 
 
@@ -32,23 +33,21 @@ class CalibratedTable:
         self._floor_ms = 1e-9
 
     def fit(self, population: Population, targets: Vector) -> None:
-        """Fit the correction to n measured latencies (ms); fewer than 5 leave the plain sum.
+        """Fit the correction to n measured latencies (ms); fewer than 5 only scale the sum.
 
         The spread and the residuals come from leaving one subnet out at a time.
         """
         targets = checked_latencies(population, targets)
-        self._residuals = np.zeros(0)
         columns = self._columns(population)
-        if len(targets) < 5:
-            self._coefficients = np.array([1.0, 0.0, 0.0, 0.0])
-            self._relative_std, self._floor_ms = UNKNOWN_RELATIVE_STD, 1e-9
+        self._floor_ms = float(targets.min()) / 2 if len(targets) else 1e-9
+        self._coefficients = _correction(columns, targets)
+        self._relative_std, self._residuals = UNKNOWN_RELATIVE_STD, np.zeros(0)
+        if len(targets) < 2:
             return
-        self._floor_ms = float(targets.min()) / 2
-        self._coefficients = _relative_least_squares(columns, targets)
         left_out = np.empty(len(targets))
         for i in range(len(targets)):
             keep = np.arange(len(targets)) != i
-            left_out[i] = columns[i] @ _relative_least_squares(columns[keep], targets[keep])
+            left_out[i] = columns[i] @ _correction(columns[keep], targets[keep])
         self._relative_std, self._residuals = relative_spread(targets, left_out)
 
     def predict(self, population: Population) -> Prediction:
@@ -69,6 +68,14 @@ class CalibratedTable:
             ],
             axis=1,
         )
+
+
+def _correction(columns: Vector, targets: Vector) -> Vector:
+    """Return the factors of the columns; from fewer than 5 subnets, the sum's alone."""
+    if len(targets) >= LEAST_CORRECTED:
+        return _relative_least_squares(columns, targets)
+    scale = np.median(targets / columns[:, 0]) if len(targets) else 1.0
+    return np.array([float(scale), 0.0, 0.0, 0.0])
 
 
 def _relative_least_squares(columns: Vector, targets: Vector) -> Vector:

@@ -274,10 +274,14 @@ def test_known_visits_that_disagree_are_repeated(machine):
     known = dict.fromkeys(NAMES, made(*[LONG / 1e6] * 3)) | {"a": made(20.0, 30.0, 40.0)}
     assert machine.session(QUIET, known=known).run()
     assert Counter(machine.opened) == {"a": 2}  # both far below what was known
-    machine = Machine()
-    known["a"] = made(*(2.0**i for i in range(MAX_PASSES)))
-    assert machine.session(QUIET, known=known).run()
-    assert machine.opened == []
+
+
+def test_a_session_begins_a_bounded_number_of_passes_whatever_is_known(machine):
+    known = dict.fromkeys(NAMES, made(*[LONG / 1e6] * 3)) | {"a": made(2.0**-30, *[1.0] * 20)}
+    costs = {**QUIET, "a": lambda visit, run: (LONG, LONG << visit)}
+    assert machine.session(costs, known=known, seconds=1e9).run()
+    assert set(machine.opened) == {"a"}
+    assert len(machine.opened) <= MAX_PASSES
 
 
 @pytest.mark.parametrize("visits_before", [0, 1, 7, 23, 35])

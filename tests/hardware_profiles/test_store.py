@@ -139,6 +139,8 @@ def test_a_name_is_taken_by_its_target_and_space(mine):
     assert known_path("board", TARGET, SPACE) == mine / "board.json"
     noted = TARGET.model_copy(update={"notes": "fan at full speed", "frequency_mhz": 1500.0})
     assert known_path("board", noted, SPACE) == mine / "board.json"
+    newer = TARGET.model_copy(update={"runtime_version": "2"})
+    assert known_path("board", newer, SPACE) == mine / "board.json"
     threads = TARGET.model_copy(update={"threads": 2})
     for target, space in ((threads, SPACE), (TARGET, "mobilenet-digits@2")):
         with pytest.raises(InputError, match=r"board is a profile of .*; choose another --name"):

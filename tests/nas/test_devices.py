@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.comparing import compare_devices
-from nas.devices import describe_devices
+from nas.known_devices import describe_devices
 from search_spaces import InputError, SearchSpace, build_space
 from tests.nas.known_profiles import ELSEWHERE, by_costs, keep, made_up, on
 

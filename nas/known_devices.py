@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from hardware_profiles.profile import Profile
@@ -53,6 +54,7 @@ def describe_device(profile: Profile) -> dict[str, Any]:
         "layers": len(profile.layers),
         "subnets": len(profile.subnets),
         "missing": dict(profile.missing),
+        "complete": profile.complete,
         "drift": profile.drift,
         "predictor": fitted.method,
         "reason": fitted.reason,
@@ -92,15 +94,15 @@ def devices_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, justify="left" if column in left else "right")
     for row in rows:
         if "problem" in row:
-            table.add_row(row["name"], row["problem"])
+            table.add_row(escape(row["name"]), escape(row["problem"]))
             continue
         error, target = row["predictor_error"], row["target"]
         words = f"{target['device']}, {target['runtime']} {target['runtime_version']}"
         setting = f"{target['precision']}, batch {target['batch_size']}"
         table.add_row(
-            row["name"],
-            row["space"],
-            f"{words}, {setting}, threads {target['threads']}",
+            escape(row["name"]),
+            escape(row["space"]),
+            escape(f"{words}, {setting}, threads {target['threads']}"),
             row["predictor"],
             f"{error['mape']:.1%}",
             f"{error['within_5']:.0%}",
@@ -116,15 +118,16 @@ def device_table(row: dict[str, Any]) -> Table:
     """Lay one profile out: its target, and its predictor's error beside the baselines."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for key in ("name", "space", "created", "layers", "subnets"):
-        table.add_row(key, str(row[key]))
+        table.add_row(key, escape(str(row[key])))
     for key, value in row["target"].items():
         if value not in ("", None):
-            table.add_row(key.replace("_", " "), str(value))
+            table.add_row(key.replace("_", " "), escape(str(value)))
     for key in ("options", "missing"):
         if row[key]:
-            table.add_row(key, str(row[key]))
+            table.add_row(key, escape(str(row[key])))
     table.add_row("drift", "unknown" if row["drift"] is None else f"{row['drift']:.1%}")
-    table.add_row("predictor", row["reason"] or row["predictor"])
+    table.add_row("complete", "yes" if row["complete"] else "no: time ran out before every pass")
+    table.add_row("predictor", escape(row["reason"] or row["predictor"]))
     error = row["predictor_error"]
     for name, one in {row["predictor"]: error, **error["baselines"]}.items():
         table.add_row(
