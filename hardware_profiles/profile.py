@@ -105,7 +105,7 @@ def make_profile(
     *,
     created: str,
     drift: float | None,
-    complete: bool,
+    complete: bool = True,
     made_from: Mapping[str, str],
     energy_mj: Mapping[str, float] | None = None,
 ) -> Profile:

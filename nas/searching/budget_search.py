@@ -38,7 +38,7 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
     setting = search_setting(run, config)
     reachable = "{:.4g} to {:.4g}".format(*setting.reachable_ms)
     say(f"            budget {setting.budget_ms:.4g} ms; reachable {reachable} ms")
-    if config.device is not None and setting.latency.reason:
+    if not setting.device.profile.layers and setting.latency.reason:
         say(f"            latency predictor {setting.latency.reason}")
     runtime, path = setting.device.runtime, setting.result_path()
     target = setting.device.target

@@ -10,6 +10,8 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,15 @@ import pytest
 
 from hardware_profiles import profile_device
 from hardware_profiles.kit import read_result, result_profile
-from hardware_profiles.profile_device import PASSES, checksum, main, write_result
+from hardware_profiles.profile_device import (
+    AGREEMENT,
+    PASSES,
+    Measurement,
+    WindowLog,
+    checksum,
+    main,
+    write_result,
+)
 from tests.hardware_profiles.conftest import unpack
 
 SETTINGS = ("--threads", "1", "--minutes", "0.3")
@@ -74,9 +84,8 @@ def finished(folder, environment, *arguments, interpreter=sys.executable, timeou
 
 
 def check_end(code, err):
-    """A whole measurement ended; this machine may have been found too noisy."""
-    assert (code, err) == (0, "") or (code == 1 and "too noisy now" in err), err
-    assert "Traceback" not in err
+    """A whole measurement ended; so few networks cannot tell that a machine is too noisy."""
+    assert (code, err) == (0, "")
 
 
 def result_of(folder):
@@ -197,8 +206,10 @@ def test_a_killed_program_loses_one_visit_at_most(kit_folder, environment):
     result = result_of(kit_folder)
     assert result["complete"] is True
     assert Counter(visits_in(kit_folder)) == {i["id"]: i["visits"] for i in result["items"]}
-    quiet = {i["id"] for i in result["items"] if i["visits"] == PASSES}
-    assert quiet or code == 1  # no visit was made twice
+    with closing(WindowLog(windows, {})) as log:
+        for name, visits in log.visits.items():  # no visit was made twice
+            again = len(visits) > PASSES and name != result["kit"]["reference"]
+            assert not again or Measurement(visits[:-1]).disagreement > AGREEMENT
 
 
 def test_the_result_may_lie_elsewhere(kit_folder, environment, tmp_path):
@@ -212,6 +223,16 @@ def test_the_result_may_lie_elsewhere(kit_folder, environment, tmp_path):
         "board.windows.jsonl",
     ]
     assert not (kit_folder / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "windows"),
+    [("pi4.1t", "pi4.1t.windows.jsonl"), ("pi4.1t.json", "pi4.1t.windows.jsonl")],
+)
+def test_the_windows_lie_beside_it_under_its_whole_name(kit_folder, tmp_path, name, windows):
+    out = tmp_path / "new" / name
+    main(["--kit", str(kit_folder), "--minutes", "0.002", "--out", str(out)])
+    assert {path.name for path in out.parent.iterdir()} == {name, windows}
 
 
 @pytest.mark.parametrize("missing", ["numpy", "onnxruntime"])
@@ -394,10 +415,7 @@ def test_exchanged_models_are_refused(capsys, kit_folder, plan):
     assert "was changed" in refused(capsys, kit_folder)
 
 
-a_traceback = pytest.mark.xfail(strict=True, reason="Kit.model: zlib.error is not caught")
-
-
-@pytest.mark.parametrize("place", [pytest.param(0.1, marks=a_traceback), 0.5, 0.9])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 def test_models_damaged_inside_are_refused(capsys, kit_folder, place, plan):
     path = kit_folder / "models.zip"
     with zipfile.ZipFile(path) as archive:
@@ -419,12 +437,45 @@ def test_what_was_measured_before_the_damage_was_met_is_kept(capsys, kit_folder,
     assert plan.items[-1].id not in done
 
 
-def test_windows_of_another_kit_are_not_taken_for_this_ones(capsys, measured_folder):
+def replace_model(folder, item, data):
+    """Exchange a network of a kit, and its hash in the manifest."""
+    rewrite_models(folder, lambda name, old: data if name == f"{item.id}.onnx" else old)
+    items = json.loads((folder / "kit.json").read_bytes())["items"]
+    for one in items:
+        if one["id"] == item.id:
+            one["sha256"] = sha256(data).hexdigest()
+    change_manifest(folder, items=items)
+
+
+@pytest.mark.parametrize("which", ["a subnet", "the reference"])
+def test_a_network_that_onnx_runtime_refuses_is_left_out(capsys, kit_folder, plan, which):
+    (reference,) = [item for item in plan.items if item.id == plan.reference]
+    item = reference if which == "the reference" else plan.items[-1]
+    assert which == "the reference" or item != reference
+    replace_model(kit_folder, item, b"no model")
+    assert main(["--kit", str(kit_folder), "--minutes", "0.2"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"left out {item.id}: ONNX Runtime cannot open a model: ")
+    result = result_of(kit_folder)
+    assert result["complete"] is True
+    there = {one.id for one in plan.items} - {item.id}
+    assert {one["id"] for one in result["items"]} == there
+    assert (result["drift"] is None) or which == "a subnet"
+
+
+def test_windows_of_another_kit_are_not_taken_for_this_ones(capsys, measured_folder, tmp_path):
+    windows = measured_folder / "result.windows.jsonl"
+    before = windows.read_bytes()
     change_manifest(measured_folder, seed=77)  # the same networks, another kit
-    assert main(["--kit", str(measured_folder), "--minutes", "0.2"]) in (0, 1)
+    said = refused(capsys, measured_folder)
+    assert "holds unfinished measurements of another plan" in said
+    assert "choose another --out, or remove it" in said
+    assert windows.read_bytes() == before
+    out = tmp_path / "result.json"
+    assert main(["--kit", str(measured_folder), "--minutes", "0.2", "--out", str(out)]) == 0
     assert "going on" not in capsys.readouterr().out
-    counts = {item["id"]: item["visits"] for item in result_of(measured_folder)["items"]}
-    assert Counter(visits_in(measured_folder)) == counts
+    counts = {item["id"]: item["visits"] for item in result_of(tmp_path)["items"]}
+    assert Counter(visits_in(tmp_path)) == counts
 
 
 # --- bad arguments --------------------------------------------------------------------------------
@@ -473,10 +524,8 @@ def test_what_the_device_lacks_is_named(capsys, kit_folder, arguments, said):
     "argument",
     [
         ("--cores", "99999"),
-        pytest.param(
-            ("--provider", "NoProvider"),
-            marks=pytest.mark.xfail(strict=True, reason="the log is begun before it is known"),
-        ),
+        ("--provider", "NoProvider"),
+        ("--threads", "2"),  # another target
     ],
     ids=str,
 )
@@ -487,7 +536,6 @@ def test_a_wrong_argument_loses_nothing_that_was_measured(capsys, measured_folde
     assert [path.read_bytes() for path in paths] == before
 
 
-@pytest.mark.xfail(strict=True, reason="main catches no OSError and nothing of ONNX Runtime's own")
 @pytest.mark.parametrize("case", ["kit", "out", "folder", "absent model", "damaged model"])
 def test_files_that_cannot_be_used_are_named(capsys, kit_folder, case):
     file = kit_folder / "kit.json"
@@ -532,7 +580,7 @@ def test_the_result_is_written_now_and_then(kit_folder, monkeypatch):
     )
     now = iter(range(10**9, 2 * 10**9, 10))  # ten seconds between two looks at the clock
     monkeypatch.setattr(
-        profile_device, "time", SimpleNamespace(**vars(time) | {"time": lambda: next(now)})
+        profile_device, "time", SimpleNamespace(**vars(time) | {"monotonic": lambda: next(now)})
     )
     main(["--kit", str(kit_folder), "--minutes", "0.2"])
     assert written[-1][0] is True

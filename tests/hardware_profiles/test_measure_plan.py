@@ -1,5 +1,6 @@
 """Real measurements of tiny plans; nothing is asserted of how long anything takes."""
 
+import gc
 import json
 import os
 import sys
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from hardware_profiles import measure_plan as module
+from hardware_profiles import profile_device
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.measure_plan import measure_plan, measure_workloads
 from hardware_profiles.plan import make_plan
 from hardware_profiles.profile import Profile
-from hardware_profiles.profile_device import BUDGET_PASSES
+from hardware_profiles.profile_device import AGREEMENT, BUDGET_PASSES, ENOUGH_VISITS
 from hardware_profiles.runtimes import build_runtime
 from hardware_profiles.runtimes.runtime import RuntimeSettings
 from hardware_profiles.workloads import layer_workload, workload
@@ -78,6 +80,7 @@ class Sure:
 def test_a_profile_holds_all_that_was_planned(plan, measured):
     profile, _, _ = measured
     assert profile.missing == {}
+    assert profile.complete
     assert {layer.spec for layer in profile.layers} == {
         item.spec for item in plan.items if item.role == "layer"
     }
@@ -105,11 +108,14 @@ def test_its_figures_are_those_of_the_windows(plan, measured):
         best.setdefault(record["item"], []).append(min(record["own_ms"]))
         wall.setdefault(record["item"], []).append(min(record["wall_ms"]))
     for item, found in zip(plan.items, [*profile.layers, *profile.subnets], strict=True):
-        assert found.latency_ms == min(best[item.id])
+        counted = sorted(best[item.id])
+        if len(counted) >= ENOUGH_VISITS and counted[1] / counted[0] - 1 > AGREEMENT:
+            counted = counted[1:]  # a lone fast one
+        assert found.latency_ms == counted[0]
         assert found.wall_ms == min(wall[item.id])
         assert found.visits == len(best[item.id]) >= 3
-        assert found.noise == pytest.approx(np.median(best[item.id]) / min(best[item.id]) - 1)
-    assert profile.drift >= 0
+        assert found.noise == pytest.approx(np.median(counted) / counted[0] - 1)
+    assert (profile.drift is None) == (len(best[plan.reference]) < 4)
 
 
 def test_the_memory_of_whole_subnets_is_known(measured):
@@ -177,16 +183,20 @@ def test_the_same_call_goes_on_with_its_windows(space, plan, runtime, tmp_path):
     assert profile.made_from["windows"] == file_hash(path)
 
 
-def test_all_is_measured_anew_for_another_plan_or_target(space, plan, runtime, tmp_path):
+def test_windows_of_another_plan_or_target_are_refused(space, plan, runtime, tmp_path):
     path = tmp_path / "windows.jsonl"
     sure = Sure(runtime.target)
     measure_plan(space, plan, sure, path)
     before = sure.opened
-    measure_plan(space, plan.model_validate(plan.model_dump() | {"seed": 9}), sure, path)
-    assert sure.opened >= before + 3 * len(plan.items)
+    seeded = plan.model_copy(update={"seed": 9})
+    assert "unfinished measurements of another plan;" in refused(space, seeded, sure, path)
+    assert sure.opened == before
     other = Sure(runtime.target.model_copy(update={"threads": 2}))
-    measure_plan(space, plan, other, path)
-    assert other.opened >= 3 * len(plan.items)
+    assert "unfinished measurements of another threads;" in refused(space, plan, other, path)
+    assert other.opened == 0
+    noted = Sure(runtime.target.model_copy(update={"notes": "a new kernel", "frequency_mhz": 1.0}))
+    assert measure_plan(space, plan, noted, path).missing == {}
+    assert noted.opened <= 1  # the reference
 
 
 def test_time_that_ends_early_leaves_a_part(space, plan, runtime, tmp_path):
@@ -195,12 +205,12 @@ def test_time_that_ends_early_leaves_a_part(space, plan, runtime, tmp_path):
     )
     there = len(profile.layers) + len(profile.subnets)
     assert there < len(plan.items)
+    assert not profile.complete
     assert sum(profile.missing.values()) == len(plan.items) - there
     assert set(profile.missing) <= {"layer", "calibration", "held_out"}
     assert all(one.noise is None for one in (*profile.layers, *profile.subnets) if one.visits == 1)
 
 
-@pytest.mark.xfail(strict=True, reason="measure_plan makes a profile of nothing")
 def test_no_time_at_all_is_refused(space, plan, runtime, tmp_path):
     with pytest.raises(InputError, match="nothing was measured"):
         measure_plan(space, plan, runtime, tmp_path / "windows.jsonl", seconds=1e-9)
@@ -209,10 +219,13 @@ def test_no_time_at_all_is_refused(space, plan, runtime, tmp_path):
 # --- noise ----------------------------------------------------------------------------------------
 
 
-def test_a_noisy_machine_is_refused_and_its_windows_are_kept(space, plan, runtime, tmp_path):
+def test_a_noisy_machine_is_refused_and_its_windows_are_kept(
+    space, plan, runtime, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(profile_device, "ENOUGH_NETWORKS", len(plan.items))
     path = tmp_path / "windows.jsonl"
     noisy = Sure(runtime.target, lambda visit: 10**9 * 2 ** (20 - visit / 6))
-    with pytest.raises(InputError, match="this machine is too noisy now"):
+    with pytest.raises(InputError, match=r"^too noisy: .* of 6 networks .*--accept-noise"):
         measure_plan(space, plan, noisy, path)
     kept = path.read_bytes()
     assert len(visits_in(path)) == noisy.opened >= 2 * len(plan.items)
@@ -229,9 +242,9 @@ def test_a_noisy_machine_is_accepted_where_that_is_wanted(space, plan, runtime, 
 
 
 def test_the_drift_of_the_machine_is_stored(space, plan, runtime, tmp_path):
-    slower = Sure(runtime.target, lambda visit: 20_000_000 + (visit > 9) * 5_000_000)
-    profile = measure_plan(space, plan, slower, tmp_path / "windows.jsonl", accept_noise=True)
-    assert profile.drift == pytest.approx(0.0)  # the reference was visited too few times for it
+    once = Sure(runtime.target)
+    profile = measure_plan(space, plan, once, tmp_path / "windows.jsonl", passes=2)
+    assert profile.drift is None  # the reference was visited too few times for it
     path = tmp_path / "more.jsonl"
     slower = Sure(runtime.target, lambda visit: 20_000_000 + (visit > 30) * 5_000_000)
     profile = measure_plan(space, plan, slower, path, passes=11, accept_noise=True)
@@ -261,7 +274,6 @@ def test_a_plan_of_another_space_is_refused(plan, runtime, tmp_path):
     assert "mobilenet-cifar@1" in refused(other, plan, runtime, tmp_path / "windows.jsonl")
 
 
-@pytest.mark.xfail(run=False, reason="measure_plan begins log and helper before it is pinned")
 def test_cores_that_are_not_there_are_refused(space, plan, tmp_path, measured):
     path = tmp_path / "windows.jsonl"
     path.write_bytes(measured[1].read_bytes())
@@ -326,4 +338,5 @@ def test_nothing_is_left_open(space, plan, runtime, tmp_path):
 def open_files():
     if sys.platform != "linux":
         pytest.skip("only Linux lists the open files")
+    gc.collect()  # what earlier tests left is none of this one's
     return sorted(link.name for link in Path("/proc/self/fd").iterdir())

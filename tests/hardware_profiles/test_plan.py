@@ -123,14 +123,27 @@ def test_given_subnets_are_those_that_calibrate(space, chosen):
     assert not set(architectures(plan, "held_out")) & set(chosen)
 
 
-@pytest.mark.xfail(strict=True, reason="make_plan: as many fewer as spread_sample drew given ones")
 def test_given_subnets_take_none_from_those_held_out(space, chosen):
     ends = [space.decode(one[0]) for one in (space.smallest(), space.largest())]
     plan = make_plan(space, num_held_out=3, max_specs=0, calibration=[*chosen, *ends])
     assert len(architectures(plan, "held_out")) == 3
+    assert not set(architectures(plan, "held_out")) & {*chosen, *ends}
 
 
-@pytest.mark.xfail(strict=True, reason="spread_sample: IndexError where none is asked for")
+def test_given_subnets_that_are_there_twice_count_once(space, chosen):
+    twice = [*chosen, *chosen[::-1]]
+    plan = make_plan(space, num_held_out=3, max_specs=0, calibration=twice)
+    assert plan == make_plan(space, num_held_out=3, max_specs=0, calibration=chosen)
+    assert architectures(plan, "calibration") == chosen
+
+
+def test_given_subnets_leave_the_others_of_a_small_space(space):
+    tiny = SearchSpace("tiny@1", space.dimensions[:2], space.slots[:1])  # six architectures
+    given = [tiny.decode(genome) for genome in tiny.sample_distinct(4, np.random.default_rng(0))]
+    plan = make_plan(tiny, num_held_out=9, max_specs=0, calibration=given)
+    assert roles(plan) == {"calibration": 4, "held_out": 2}
+
+
 def test_given_subnets_without_any_held_out(space, chosen):
     plan = make_plan(space, num_held_out=0, max_specs=0, calibration=chosen)
     assert architectures(plan) == chosen
@@ -258,13 +271,10 @@ def test_bad_options_are_named(space, text, message):
         parse_options(space, [text])
 
 
-@pytest.mark.xfail(strict=True, reason="parse_options: the last of several replaces the others")
-def test_a_dimension_that_is_named_twice_keeps_both(space):
-    expected = {"resolution": (8, 12)}
-    try:
-        assert parse_options(space, ["resolution=8", "resolution=12"]) == expected
-    except InputError as error:
-        assert "twice" in str(error)
+def test_a_dimension_that_is_named_twice_is_refused(space):
+    message = "resolution is restricted twice; name its options together"
+    with pytest.raises(InputError, match=message):
+        parse_options(space, ["resolution=8", " resolution =12"])
 
 
 # --- which layers ---------------------------------------------------------------------------------
@@ -324,7 +334,6 @@ def test_the_version_that_wrote_a_plan_does_not_name_it(plan):
     assert Plan.model_validate(changed(plan, seed=9)).sha256 != plan.sha256
 
 
-@pytest.mark.xfail(strict=True, reason="Plan.sha256: a copy keeps what was cached of the first")
 def test_a_copy_with_other_items_has_its_own_name(plan):
     assert plan.sha256 != plan.model_copy(update={"seed": 9}).sha256
 
@@ -342,11 +351,17 @@ def test_items_of_one_name_are_refused(plan):
         Plan.model_validate(changed(plan, {"sha256": "0"}))
 
 
-@pytest.mark.xfail(strict=True, reason="check_space: one subnet may both calibrate and be held out")
-def test_one_subnet_under_two_names_is_refused(space, plan):
-    doubled = Plan.model_validate(changed(plan, {"id": "subnet-0", "role": "held_out"}))
-    with pytest.raises(InputError, match="twice"):
-        doubled.check_space(space)
+@pytest.mark.parametrize("role", ["calibration", "held_out"])
+def test_one_subnet_under_two_names_is_refused(plan, role):
+    with pytest.raises(ValueError, match="twice"):
+        Plan.model_validate(changed(plan, {"id": "subnet-0", "role": role}))
+
+
+def test_one_layer_under_two_names_is_refused(plan):
+    data = plan.model_dump(mode="json")
+    data["items"].append(data["items"][0] | {"id": "layer-0"})
+    with pytest.raises(ValueError, match="twice"):
+        Plan.model_validate(data)
 
 
 def test_a_reference_that_is_no_item_is_refused(plan):

@@ -141,6 +141,14 @@ def test_bad_values_are_refused_and_named(profile, tmp_path, part, values, messa
         Profile.load(path)
 
 
+@pytest.mark.parametrize("number", [1, 3, None])
+def test_profiles_of_another_format_are_refused(profile, tmp_path, number):
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(json.loads(profile.to_bytes()) | {"format": number}))
+    with pytest.raises(InputError, match=rf"format {number} written by .* reads format 2"):
+        Profile.load(path)
+
+
 def test_layer_of_an_unknown_kind_is_refused_when_used():
     layer = LayerLatency(layer_kind="no such kind", fields={}, latency_ms=1.0, noise=0.0)
     with pytest.raises(InputError, match="no such kind"):
@@ -157,8 +165,8 @@ def figures(i, **changes):
 
 
 def made(plan, measured, target=TARGET, **settings):
-    settings = {"created": "2024-02-29T12:00:00+00:00", "drift": 0.01, "made_from": {}} | settings
-    return make_profile(plan, target, measured, **settings)
+    known = {"created": "2024-02-29T12:00:00+00:00", "drift": 0.01, "complete": True}
+    return make_profile(plan, target, measured, **known | {"made_from": {}} | settings)
 
 
 def test_everything_that_was_measured_is_there(plan):
@@ -187,7 +195,8 @@ def test_what_is_missing_is_counted_by_role(plan):
         by_role.setdefault(item.role, []).append(item.id)
     assert set(by_role) == {"layer", "calibration", "held_out"}
     there = [*by_role["layer"][:1], *by_role["calibration"]]
-    profile = made(plan, {name: figures(1) for name in there})
+    profile = made(plan, {name: figures(1) for name in there}, drift=None, complete=False)
+    assert (profile.complete, profile.drift) == (False, None)
     assert profile.missing == {
         "layer": len(by_role["layer"]) - 1,
         "held_out": len(by_role["held_out"]),

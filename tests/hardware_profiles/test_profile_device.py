@@ -1,7 +1,9 @@
 """One visit, and what visits say: with timers whose figures are exact, and with real networks."""
 
 import math
+import os
 import random
+import runpy
 import statistics
 import time
 
@@ -17,6 +19,8 @@ from hardware_profiles import profile_device
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile_device import (
     AGREEMENT,
+    ENOUGH_NETWORKS,
+    ENOUGH_VISITS,
     MAX_RUNS,
     MIN_RUNS,
     NOISY_SHARE,
@@ -25,6 +29,7 @@ from hardware_profiles.profile_device import (
     WINDOWS,
     DeviceError,
     Measurement,
+    RefusedError,
     Visit,
     drift,
     measure,
@@ -145,17 +150,11 @@ def test_times_of_the_own_clock_are_never_nothing(monkeypatch):
     assert min(timer(5)[1]) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="timed: takes any own clock for a fine one")
-def test_an_own_clock_that_ticks_too_rarely_is_not_used(monkeypatch):
-    """Windows tells a thread's time in steps of 15.6 ms: nearly every run would take no time."""
-    clocks = Clocks(monkeypatch, 70)
-    tick = 15_625_000
-
-    def coarse():
-        return clocks.read_own() // tick * tick
-
-    _, own = timed(lambda: clocks.run(300_000), coarse)(200)
-    assert 250_000 < statistics.median(own) < 350_000
+def test_windows_has_no_own_clock(monkeypatch):
+    """It tells a thread's time in steps of 15.6 ms: nearly every run would take no time."""
+    assert profile_device.OWN_CLOCK is (None if os.name == "nt" else time.thread_time_ns)
+    monkeypatch.setattr(os, "name", "nt")
+    assert runpy.run_path(profile_device.__file__)["OWN_CLOCK"] is None
 
 
 def test_without_an_own_clock_the_wall_clock_stands_for_both(monkeypatch):
@@ -189,7 +188,7 @@ visits_of_a_network = st.lists(
         st.none() | st.integers(0, 10**9),
     ),
     min_size=1,
-    max_size=6,
+    max_size=8,
 )
 
 
@@ -198,7 +197,9 @@ def test_measurement_is_what_its_definition_says(visits):
     found = Measurement(visits)
     best = np.sort([np.min(one.own_ms) for one in visits])
     assert found.visits == len(visits)
-    assert found.latency_ms == best[0] == min(min(one.own_ms) for one in visits)
+    if len(visits) >= ENOUGH_VISITS and best[1] / best[0] - 1 > AGREEMENT:
+        best = best[1:]
+    assert found.latency_ms == best[0]
     assert found.typical_ms == pytest.approx(np.median(best))
     assert found.noise == pytest.approx(np.median(best) / best[0] - 1, abs=1e-9)
     assert found.wall_ms == min(min(one.wall_ms) for one in visits)
@@ -218,7 +219,25 @@ def test_a_slower_window_never_changes_the_latency(visits, place, extra):
     chosen = visits[place % len(visits)]
     chosen.own_ms.append(slow)
     assert Measurement(visits).latency_ms == found
-    assert Measurement([*visits, Visit([slow], [slow])]).latency_ms == found
+    if len(visits) + 1 != ENOUGH_VISITS:  # the one that tells a lone fast one
+        assert Measurement([*visits, Visit([slow], [slow])]).latency_ms == found
+
+
+@pytest.mark.parametrize(
+    ("best", "latency", "noise", "disagreement"),
+    [
+        ((2.0, 1.0, 2.0, 2.0), 1.0, 1.0, 1.0),  # too few visits to tell
+        ((2.0, 1.0, 2.0, 2.0, 2.0), 2.0, 0.0, 0.0),
+        ((2.0, 1.0, 1.02, 2.0, 2.0), 1.0, 1.0, 0.02),  # it is not alone
+        ((3.0, 1.0, 2.0, 3.0, 3.0), 2.0, 0.5, 0.5),  # one at most
+    ],
+)
+def test_a_lone_fast_visit_does_not_count(best, latency, noise, disagreement):
+    found = Measurement(made(*best))
+    assert found.latency_ms == latency
+    assert found.noise == pytest.approx(noise)
+    assert found.disagreement == pytest.approx(disagreement)
+    assert found.visits == len(best)
 
 
 def test_memory_of_a_network_is_the_most_that_is_known():
@@ -257,7 +276,12 @@ def test_drift_is_the_slowest_stretch_over_the_fastest():
     assert drift(made(3, 3, 3, 2, 2, 2)) == pytest.approx(0.5)
     assert drift(made(2, 9, 2, 2, 9, 9, 2, 2)) == 0  # never three disturbed visits in a row
     assert drift(made(9, 9, 2, 2, 2, 9, 9)) == 0
-    assert drift(made(5)) == drift(made(5, 5)) == drift([]) == 0
+    assert drift(made(5, 5, 5, 5)) == 0
+
+
+@pytest.mark.parametrize("num_visits", range(4))
+def test_one_stretch_tells_no_drift(num_visits):
+    assert drift(made(*range(1, num_visits + 1))) is None
 
 
 def measured(num_agreeing, num_doubtful, num_once=0):
@@ -275,18 +299,21 @@ def measured(num_agreeing, num_doubtful, num_once=0):
         ((10, 0), False),
         ((30, 10), False),  # a quarter is still believed
         ((29, 11), True),
-        ((0, 1), True),
-        ((0, 0, 5), False),  # nothing is known of their noise
-        ((1, 1, 100), True),  # and they do not count
+        ((0, 8), True),
+        ((0, 7), False),  # too few to tell
+        ((0, 0, 50), False),  # nothing is known of their noise
+        ((1, 1, 100), False),  # and they do not count
+        ((4, 4, 100), True),
         ((0, 0), False),
     ],
 )
 def test_a_machine_is_too_noisy_where_too_many_networks_disagree(counts, noisy):
-    assert NOISY_SHARE == 0.25
+    assert (NOISY_SHARE, ENOUGH_NETWORKS) == (0.25, 8)
     verdict = too_noisy(measured(*counts))
     assert (verdict is not None) == noisy
     if verdict:
-        assert "too noisy now" in verdict
+        assert verdict.startswith("too noisy: ")
+        assert "--accept-noise" in verdict
         assert f"{counts[1]} of {counts[0] + counts[1]} networks" in verdict
 
 
@@ -379,6 +406,33 @@ def test_one_thread_is_timed_by_its_own_clock(model, threads, own_clock):
 def test_a_provider_that_is_not_there_is_named_with_those_that_are(model):
     with pytest.raises(DeviceError, match=r"has no NoProvider; it has .*CPUExecutionProvider"):
         onnx_session(model, provider="NoProvider")
+
+
+def test_what_onnx_runtime_cannot_open_is_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    cases = [(b"no model", "a model"), (str(path), str(path)), (str(path) + "x", str(path) + "x")]
+    for model, what in cases:
+        with pytest.raises(RefusedError) as error:
+            onnx_session(model)
+        assert str(error.value).startswith(f"ONNX Runtime cannot open {what}: ")
+        assert "\n" not in str(error.value)
+        with pytest.raises(RefusedError), onnx_opener(model)():
+            raise AssertionError("not reached")
+
+
+def test_what_onnx_runtime_cannot_run_is_refused():
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [-1, 3])  # of four numbers
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    graph = helper.make_graph([node], "g", [source], [result], [shape])
+    opsets = [helper.make_opsetid("", 17)]
+    data = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    with pytest.raises(RefusedError, match="ONNX Runtime cannot run it: "), onnx_opener(data)():
+        raise AssertionError("not reached")
+    with onnx_opener(data, batch_size=3)() as timer:
+        assert min(timer(2)[0]) > 0
 
 
 def test_real_models_are_measured_side_by_side(model, tmp_path):

@@ -189,7 +189,6 @@ def test_default_names_are_fit_for_files_whatever_a_device_calls_itself(mine, de
     assert path.is_file()
 
 
-@pytest.mark.xfail(strict=True, reason="default_name: longer than the name of a file can be")
 def test_default_names_are_short(mine):
     name = default_name(TARGET.model_copy(update={"device": "long " * 100}), SPACE)
     profile_of().save(known_path(name, TARGET, SPACE))

@@ -1,5 +1,9 @@
 import os
 import platform
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
@@ -8,10 +12,12 @@ from pydantic import ValidationError
 
 from hardware_profiles.profile_device import (
     DeviceError,
+    accelerator_name,
     describe_machine,
     describe_target,
     pinned,
     processor_name,
+    undisturbed,
 )
 from hardware_profiles.target import Target
 
@@ -161,7 +167,49 @@ def test_the_name_of_a_processor_is_the_systems(monkeypatch):
     files(monkeypatch, {"/proc/cpuinfo": "processor\t: 0\nmodel name\t: A CPU: 2 GHz \n"})
     assert processor_name() == "A CPU: 2 GHz"
     files(monkeypatch, {"/proc/cpuinfo": "Features\t: fp asimd\n"})
-    assert processor_name() == (platform.processor() or platform.machine())
+    generic = platform.processor() or platform.machine()
+    assert processor_name() == generic
+    arm = {"/proc/cpuinfo": "CPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU part\t: 0xd0d\n"}
+    files(monkeypatch, arm | {"/proc/device-tree/model": "linux,dummy-virt\0"})
+    assert processor_name() == f"{generic} 0x41 0xd0c"
+
+
+def test_names_of_devices_are_printable_and_short(monkeypatch):
+    files(monkeypatch, {"/proc/cpuinfo": "model name\t: A\x1b[2J CPU\x07" + "u" * 300 + "\n"})
+    assert processor_name().startswith("A[2J CPUu")
+    assert len(processor_name()) == 100
+    assert Target.model_validate(describe_target()).device == processor_name()
+
+
+def test_an_unknown_provider_is_named_with_those_that_are_there():
+    with pytest.raises(DeviceError, match=r"has no NoProvider; it has .*CPUExecutionProvider"):
+        describe_target(provider="NoProvider")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("NVIDIA H200\nNVIDIA L4\n", "NVIDIA H200"),
+        ("", None),
+        (FileNotFoundError(), None),
+        (subprocess.TimeoutExpired("nvidia-smi", 20), None),
+    ],
+    ids=str,
+)
+def test_an_accelerator_has_the_name_that_its_driver_tells(monkeypatch, answer, expected):
+    def check_output(*_, **__):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(subprocess, "check_output", check_output)
+    assert accelerator_name("CPUExecutionProvider") is None
+    for provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        assert accelerator_name(provider) == expected
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [provider])  # noqa: B023
+        target = Target.model_validate(describe_target(provider=provider))
+        assert target.device == (expected or processor_name())
+        assert target.host == (processor_name() if expected else "")
 
 
 # --- pinning --------------------------------------------------------------------------------------
@@ -200,3 +248,93 @@ def test_a_system_that_pins_nothing_says_so(monkeypatch):
         raise AssertionError("not reached")
     with pinned(()):
         pass
+
+
+@contextmanager
+def another_thread() -> Iterator[int]:
+    """Its number in the system."""
+    started, over = threading.Event(), threading.Event()
+
+    def wait():
+        started.set()
+        over.wait()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    started.wait()
+    try:
+        yield thread.native_id
+    finally:
+        over.set()
+        thread.join()
+
+
+all_threads = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task"), reason="only Linux lists the threads of a process"
+)
+
+
+@pinning
+@all_threads
+def test_every_thread_is_pinned():
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    with another_thread() as number:
+        with pinned([core]):
+            assert os.sched_getaffinity(number) == {core}
+        assert os.sched_getaffinity(number) == before
+
+
+@pytest.mark.xfail(strict=True, reason="_pin_all_threads: the first that is over ends the loop")
+@pinning
+@all_threads
+def test_a_thread_that_is_over_leaves_no_other_unpinned(monkeypatch):
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("one core")
+    with another_thread() as number:
+        monkeypatch.setattr(os, "listdir", lambda _: ["999999999", str(number)])
+        with pinned([max(before)]):
+            assert os.sched_getaffinity(number) == {max(before)}
+
+
+# --- priority -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "setpriority"), reason="no priorities on this system")
+def test_the_priority_is_that_of_before_again():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with pytest.raises(ZeroDivisionError), undisturbed():
+        inside = os.getpriority(os.PRIO_PROCESS, 0)
+        raise ZeroDivisionError
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    if inside == before:
+        pytest.skip("this system grants no greater priority")
+    assert inside < before
+
+
+@pytest.mark.parametrize(("granted", "expected"), [(-20, -20), (-5, -5), (0, 0), (9, 0)])
+def test_the_priority_is_the_greatest_that_is_granted(monkeypatch, granted, expected):
+    now = [0]
+
+    def setpriority(which, who, priority):
+        if priority < granted and priority != 0:
+            raise PermissionError
+        now[0] = priority
+
+    monkeypatch.setattr(os, "PRIO_PROCESS", 0, raising=False)
+    monkeypatch.setattr(os, "getpriority", lambda which, who: now[0], raising=False)
+    monkeypatch.setattr(os, "setpriority", setpriority, raising=False)
+    with undisturbed():
+        assert now == [expected]
+    assert now == [0]
+
+
+@pinning
+def test_undisturbed_is_pinned_too():
+    before = os.sched_getaffinity(0)
+    with undisturbed([max(before)]):
+        assert os.sched_getaffinity(0) == {max(before)}
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(DeviceError, match="expected cores among"), undisturbed([99999]):
+        raise AssertionError("not reached")

@@ -197,7 +197,7 @@ def test_subnets_that_tell_most_are_chosen_by_what_known_devices_say(space, know
         (["--cores", "4095"], ["4095"]),
         (["--minutes", "0"], ["minutes"]),
         (["--minutes", "nan"], ["minutes"]),
-        (["--subnets", "2"], ["num_calibration", "5"]),
+        (["--subnets", "2"], ["--subnets", "5"]),
         (["--name", "../../evil"], ["name", "evil"]),
     ],
     ids=" ".join,

@@ -4,7 +4,7 @@ import pytest
 from predictors.predictor import (
     ErrorReport,
     Prediction,
-    baseline_reports,
+    baseline_guesses,
     error_report,
     kendall,
 )
@@ -124,12 +124,12 @@ def test_report_carries_its_context_through_json():
 
 def test_baselines_by_hand():
     macs, num_params = np.array([1.0, 10.0, 100.0]), np.array([5.0, 3.0, 4.0])
-    reports = baseline_reports(
+    guesses = baseline_guesses(
         {"macs": macs, "num_params": num_params},
         3 * macs**0.5,
         {"macs": np.array([4.0, 25.0]), "num_params": np.array([4.0, 4.0])},
-        np.array([6.0, 15.0]),
     )
+    reports = {name: error_report(one, np.array([6.0, 15.0])) for name, one in guesses.items()}
     assert list(reports) == ["constant", "macs", "num_params"]
     constant = 3 * 10**0.5  # the median
     assert reports["constant"].mape == pytest.approx(
@@ -150,5 +150,5 @@ def test_line_is_fitted_to_logarithms():
     columns = np.stack([np.log(x), np.ones(40)], axis=1)
     slope, intercept = np.linalg.solve(columns.T @ columns, columns.T @ np.log(y))
     guess = np.exp(slope * np.log(fresh) + intercept)
-    found = baseline_reports({"macs": x}, y, {"macs": fresh}, truth)["macs"]
+    found = error_report(baseline_guesses({"macs": x}, y, {"macs": fresh})["macs"], truth)
     assert found.mape == pytest.approx(np.mean(np.abs(guess - truth) / truth))

@@ -1,4 +1,8 @@
+import pytest
+
 from hardware_profiles.profile_device import CPU_PROVIDER
+from hardware_profiles.runtimes.runtime import Workload
+from search_spaces import InputError
 from tests.contracts.runtime_contract import RuntimeContract
 
 
@@ -11,3 +15,11 @@ class TestOnnxRuntime(RuntimeContract):
         ({"precision": "int8"}, "got int8"),
         ({"provider": "NoSuchExecutionProvider"}, f"it has .*{CPU_PROVIDER}"),
     )
+
+    def test_what_it_cannot_open_is_the_users_error(self, runtime):
+        broken = Workload(module=list, input_shapes=((3, 12, 12),), onnx=lambda: b"no model")
+        with (
+            pytest.raises(InputError, match="ONNX Runtime cannot open a model"),
+            runtime.open(broken),
+        ):
+            raise AssertionError("not reached")

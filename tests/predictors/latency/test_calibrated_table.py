@@ -101,15 +101,32 @@ def test_better_than_the_plain_sum_where_layers_alone_carry_an_overhead(space, n
     assert after.kendall > before.kendall
 
 
-@pytest.mark.parametrize("n", [0, 1, 4])
-def test_few_subnets_leave_the_plain_sum(space, n):
+def test_without_subnets_the_plain_sum_is_left(space):
     layer_latency_ms = random_layer_latency(space)
-    population = space.sample(n + 50, np.random.default_rng(0))
+    population = space.sample(50, np.random.default_rng(0))
     sums, _, _ = plain_sums(space, population, layer_latency_ms)
-    prediction = fitted(space, layer_latency_ms, population[:n], 5 * sums[:n]).predict(population)
+    prediction = fitted(space, layer_latency_ms, population[:0], sums[:0]).predict(population)
     np.testing.assert_allclose(prediction.mean, sums)
     np.testing.assert_allclose(prediction.std, 0.1 * sums)
     assert len(prediction.residuals) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_few_subnets_scale_the_sum(space, n):
+    layer_latency_ms = random_layer_latency(space)
+    population = space.sample_distinct(n + 50, np.random.default_rng(0))
+    sums, _, _ = plain_sums(space, population, layer_latency_ms)
+    off = np.array([4.0, 5.0, 5.5, 8.0])[:n]
+    predictor = fitted(space, layer_latency_ms, population[:n], off * sums[:n])
+    prediction = predictor.predict(population[n:])
+    np.testing.assert_allclose(prediction.mean, np.median(off) * sums[n:])
+    assert len(prediction.residuals) == (n if n > 1 else 0)
+    if n > 1:  # each predicted by the scale of the others
+        others = [np.median(np.delete(off, i)) for i in range(n)]
+        relative = off / others - 1
+        spread = np.sqrt(np.mean(relative**2))
+        np.testing.assert_allclose(prediction.std / prediction.mean, spread)
+        np.testing.assert_allclose(prediction.residuals, relative / spread)
 
 
 def test_five_subnets_are_enough_to_correct(space):
@@ -121,7 +138,7 @@ def test_five_subnets_are_enough_to_correct(space):
     assert len(prediction.residuals) == 5
 
 
-def test_few_subnets_leave_the_plain_sum_after_a_fit_to_many(space):
+def test_few_subnets_after_a_fit_to_many(space):
     layer_latency_ms = random_layer_latency(space)
     population = space.sample_distinct(40, np.random.default_rng(0))
     noise = np.random.default_rng(1).normal(1, 0.1, 40)

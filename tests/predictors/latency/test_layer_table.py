@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from hardware_profiles.measure_space import spread_specs
 
+from hardware_profiles.plan import spread_specs
 from hardware_profiles.profile import LayerLatency, Profile
 from hardware_profiles.target import Target
 from predictors.latency.layer_table import layer_table
@@ -30,7 +30,7 @@ def profile_of(space, specs, latency_ms):
         target=TARGET,
         created="2024-02-29T12:00:00+00:00",
         seed=0,
-        passes=1,
+       
         layers=tuple(
             LayerLatency(
                 layer_kind=spec.kind,
