@@ -57,7 +57,7 @@ def describe(error: ValidationError) -> str:
     if first["type"] == "value_error":  # one of ours, which says what came
         return f"{place}: {first['ctx']['error']}" if place else str(first["ctx"]["error"])
     if not place:
-        return str(first["ctx"]["error"]) if "error" in first.get("ctx", {}) else first["msg"]
+        return first["msg"]
     got = "" if isinstance(first["input"], dict) else f", got {str(first['input'])[:60]!r}"
     return f"{place}: {first['msg']}{got}"
 

@@ -47,10 +47,13 @@ class Plan(Artifact):
     @model_validator(mode="after")
     def _whole(self) -> "Plan":
         check_distinct(item.id for item in self.items)
-        check_distinct(
-            json.dumps([item.layer_kind, dict(item.fields or item.values)], sort_keys=True)
-            for item in self.items
-        )
+        networks: dict[str, str] = {}
+        for item in self.items:
+            values = dict(item.fields or item.values)
+            network = json.dumps([item.layer_kind, values], sort_keys=True)
+            same = networks.setdefault(network, item.id)
+            if same != item.id:
+                raise InputError(f"items {same!r} and {item.id!r} are the same network")
         if self.reference not in {item.id for item in self.items}:
             raise InputError(f"the reference {self.reference!r} is not among the items")
         return self
@@ -115,6 +118,9 @@ def make_plan(
     part = SpacePart(space, options or {})
     rng = np.random.default_rng(seed)
     fixed = list(dict.fromkeys(calibration))
+    outside = [architecture.id for architecture in fixed if not part.holds(architecture)]
+    if outside:
+        raise InputError(f"subnet {outside[0]} is not of the part that is measured: {options}")
     wanted = num_held_out + (len(fixed) if fixed else num_calibration)
     drawn = [space.decode(genome) for genome in part.embed(spread_sample(part.space, wanted, rng))]
     drawn = [subnet for subnet in drawn if subnet not in set(fixed)]

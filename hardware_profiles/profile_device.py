@@ -735,8 +735,9 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 def _pin_all_threads(cores: Iterable[int]) -> None:
     """Pin every thread of this process: those of a pool that is there already too."""
     os.sched_setaffinity(0, cores)
-    with contextlib.suppress(OSError):  # no /proc; or a thread that has just ended
-        for thread in os.listdir("/proc/self/task"):
+    threads = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []
+    for thread in threads:
+        with contextlib.suppress(OSError):  # it has just ended
             os.sched_setaffinity(int(thread), cores)
 
 
@@ -866,9 +867,10 @@ def measure_kit(kit: Kit, out: Path, settings: argparse.Namespace) -> Optional[s
         memory.close()
         if any(session.visits.values()):
             write_result(out, kit, target, session, complete)
-    measurements = session.measurements().values()
     _tell(session, complete)
-    return too_noisy(measurements)
+    if not session.measurements():
+        raise DeviceError("nothing was measured; give it more --minutes")
+    return too_noisy(session.measurements().values())
 
 
 def _stem(path: Path) -> str:
@@ -996,7 +998,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print("profile_device: %s" % error, file=sys.stderr)
         return 2
     except OSError as error:
-        print("profile_device: %s: %s" % (error.filename, error.strerror), file=sys.stderr)
+        where = error.filename or "cannot go on"
+        print("profile_device: %s: %s" % (where, error.strerror or error), file=sys.stderr)
         return 2
     except ImportError as error:
         print("profile_device: %s; pip install numpy onnxruntime" % error, file=sys.stderr)

@@ -173,6 +173,13 @@ def test_minutes_bound_everything(space, plan, kit, kit_folder, environment):
         assert sum(profile.missing.values()) == len(plan.items) - there
 
 
+def test_a_run_that_measured_nothing_names_no_result(capsys, kit_folder):
+    code = main(["--kit", str(kit_folder), "--minutes", "1e-9"])
+    assert not (kit_folder / "result.json").exists()
+    assert code != 0
+    assert "result.json" not in capsys.readouterr().out
+
+
 def test_ctrl_c_keeps_what_was_measured(kit_folder, environment):
     with start(kit_folder, environment, *SETTINGS) as process:
         code, _, err = stop_after(kit_folder, process, 4, signal.SIGINT)

@@ -285,7 +285,6 @@ def test_every_thread_is_pinned():
         assert os.sched_getaffinity(number) == before
 
 
-@pytest.mark.xfail(strict=True, reason="_pin_all_threads: the first that is over ends the loop")
 @pinning
 @all_threads
 def test_a_thread_that_is_over_leaves_no_other_unpinned(monkeypatch):
