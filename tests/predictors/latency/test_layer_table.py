@@ -30,7 +30,6 @@ def profile_of(space, specs, latency_ms):
         target=TARGET,
         created="2024-02-29T12:00:00+00:00",
         seed=0,
-       
         layers=tuple(
             LayerLatency(
                 layer_kind=spec.kind,
