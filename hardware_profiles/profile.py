@@ -76,9 +76,11 @@ class Profile(Artifact):
 
     @property
     def noise(self) -> float | None:
-        """Median noise of the whole subnets, as a share of their latency."""
+        """Median noise of the whole subnets, as a share of their latency; None (unknown) where
+        most of them were timed in one pass only.
+        """
         known = [subnet.noise for subnet in self.subnets if subnet.noise is not None]
-        return median(known) if known else None
+        return median(known) if 2 * len(known) > len(self.subnets) else None
 
     def check_space(self, space: SearchSpace) -> None:
         """Raise InputError where the profile is of another space."""

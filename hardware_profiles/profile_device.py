@@ -379,8 +379,8 @@ def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any])
         names.append("target")
     if names:
         raise DeviceError(
-            f"{path} holds unfinished measurements of another {', '.join(names)}; finish those, "
-            "choose another --out, or remove it"
+            f"{path} holds measurements of something else (another {', '.join(names)}): "
+            "remove it, or choose another name for what is measured now"
         )
 
 
@@ -632,11 +632,14 @@ def describe_target(
     """Describe this device under ONNX Runtime, fp32; what cannot be read is "unknown".
 
     Raises:
-        DeviceError: this ONNX Runtime lacks the provider.
+        DeviceError: this ONNX Runtime lacks the provider, or there are fewer cores than threads.
     """
     import onnxruntime
 
     check_provider(provider)
+    num_cores = os.cpu_count() or 1
+    if threads > num_cores:
+        raise DeviceError(f"expected at most {num_cores} threads, as many as cores, got {threads}")
     accelerator = accelerator_name(provider)
     return {
         **describe_machine(cores),

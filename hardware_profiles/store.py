@@ -82,6 +82,7 @@ def default_name(target: Target, space: str) -> str:
     words = [
         re.sub(r"\(.*?\)|processor|cpu|@.*", "", target.device, flags=re.IGNORECASE),
         target.runtime if target.runtime != "onnxruntime" else "",
+        "" if target.provider in ("CPUExecutionProvider", "eager") else target.provider,
         "" if target.precision == "fp32" else target.precision,
         f"b{target.batch_size}" if target.batch_size > 1 else "",
         f"{target.threads}t" if not target.host else "",

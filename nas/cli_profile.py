@@ -1,12 +1,15 @@
 """The commands about devices: measure, send a kit, import its result, list, compare."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from hardware_profiles.profile import Profile
 
 profile_app = typer.Typer(
     help="Measure latencies, here or on a device elsewhere.\n\n"
@@ -101,8 +104,9 @@ def measure(
         )
     if as_json:
         print_json({"path": str(path), "target": profile.target.model_dump(mode="json")})
-    else:
-        typer.echo(path)
+        return
+    _show_profile(profile, _described(profile), err=True)
+    typer.echo(path)
 
 
 @profile_app.command("kit")
@@ -147,37 +151,45 @@ def import_result(
 
     Example: nas profile import result.json --name living-room-pi
     """
-    from nas.known_devices import describe_device
     from nas.profiling import import_profile
 
     profile, path = import_profile(result, name, kit, accept_noise, replace)
-    described: dict[str, Any] = {
-        "name": path.stem,
-        "path": str(path),
-        "missing": dict(profile.missing),
-    }
-    try:
-        about = describe_device(profile)
-        described |= about
-        error = about["predictor_error"]
-        stated = f"MAPE {error['mape']:.1%} on {error['n']} unseen subnets"
-    except InputError as problem:  # too little was measured to predict from
-        described |= {"problem": str(problem), "predictor": "none", "reason": ""}
-        stated = str(problem)
+    described = {"name": path.stem, "path": str(path), **_described(profile)}
     if as_json:
         print_json(described)
         return
+    print_rows([("profile", path.stem)])
+    _show_profile(profile, described)
+
+
+def _described(profile: "Profile") -> dict[str, Any]:
+    """Describe a profile; one that is too partial to predict from by its `problem`."""
+    from nas.known_devices import describe_device
+
+    try:
+        return describe_device(profile)
+    except InputError as problem:
+        return {"missing": dict(profile.missing), "problem": str(problem)}
+
+
+def _show_profile(profile: "Profile", described: dict[str, Any], err: bool = False) -> None:
     missing = ", ".join(f"{n} {role}" for role, n in profile.missing.items()) or "nothing"
-    print_rows(
-        [
-            ("profile", path.stem),
-            ("target", str(profile.target)),
-            ("measured", f"{len(profile.layers)} layers, {len(profile.subnets)} subnets"),
-            ("missing", missing.replace("_", " ")),
+    noise = "unknown: most subnets were timed in one pass only"
+    rows = [
+        ("target", str(profile.target)),
+        ("measured", f"{len(profile.layers)} layers, {len(profile.subnets)} subnets"),
+        ("missing", missing.replace("_", " ")),
+        ("noise", noise if profile.noise is None else f"{profile.noise:.1%}"),
+    ]
+    if "problem" in described:
+        rows.append(("predictor", f"none: {described['problem']}"))
+    else:
+        error = described["predictor_error"]
+        rows += [
             ("predictor", described["reason"] or described["predictor"]),
-            ("error", stated),
+            ("error", f"MAPE {error['mape']:.1%} on {error['n']} unseen subnets"),
         ]
-    )
+    print_rows(rows, err)
 
 
 def devices(

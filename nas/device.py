@@ -66,6 +66,8 @@ def other_settings(profile: Profile, space: SearchSpace) -> list[str]:
         f"the profile covers {name} {', '.join(map(str, options))} only: the search keeps to it"
         for name, options in profile.options.items()
     ]
+    if profile.noise is None and profile.subnets:
+        words.append("the profile's noise is unknown: most subnets were timed in one pass only")
     if profile.missing:
         count = ", ".join(f"{n} {role.replace('_', ' ')}" for role, n in profile.missing.items())
         words.append(f"the profile is partial: {count} networks were not measured")

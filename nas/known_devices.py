@@ -98,9 +98,11 @@ def devices_table(rows: list[dict[str, Any]]) -> Table:
             continue
         error, target = row["predictor_error"], row["target"]
         words = f"{target['device']}, {target['runtime']} {target['runtime_version']}"
+        if target["provider"] not in ("CPUExecutionProvider", "eager"):
+            words += f" {target['provider']}"
         setting = f"{target['precision']}, batch {target['batch_size']}"
         table.add_row(
-            escape(row["name"]),
+            escape(row["name"] + ("" if row["complete"] else " (partial)")),
             escape(row["space"]),
             escape(f"{words}, {setting}, threads {target['threads']}"),
             row["predictor"],

@@ -111,11 +111,12 @@ def _check_no_less(profile: Profile, known: Profile, name: str) -> None:
         InputError: what would be lost.
     """
     sizes = [(len(one.layers), len(one.subnets)) for one in (known, profile)]
-    if known.options != profile.options or sizes[0] > sizes[1]:
+    made_here = "windows" in known.made_from and "kit" in profile.made_from
+    if made_here or known.options != profile.options or sizes[0] > sizes[1]:
         raise InputError(
             f"{name} is known with {sizes[0][0]} layers and {sizes[0][1]} subnets; this has "
-            f"{sizes[1][0]} and {sizes[1][1]}, or is of another part: choose another --name, "
-            "or give --replace"
+            f"{sizes[1][0]} and {sizes[1][1]}, and is of another part or another measurement: "
+            "choose another --name, or give --replace"
         )
 
 

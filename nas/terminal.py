@@ -17,10 +17,10 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
-def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+def print_rows(rows: Sequence[tuple[str, str]], err: bool = False) -> None:
     """Print names and values in two columns."""
     for name, value in rows:
-        typer.echo(f"{name:<20} {value}")
+        typer.echo(f"{name:<20} {value}", err=err)
 
 
 def print_table(table: Any) -> None:

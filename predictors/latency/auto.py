@@ -13,6 +13,7 @@ from predictors.predictor import Prediction, Predictor, Vector
 from search_spaces import InputError, Population
 
 LEAST_SUBNETS = 3
+LEAST_CHECKED = 5  # below that, cross-validation says nothing
 LEAST_COMPARED = 8  # below that, cross-validation misleads more often than it helps
 TOLERANCE = 2.0  # standard errors
 FOLDS = 10  # every subnet is left out alone where there are few
@@ -77,7 +78,7 @@ class Auto:
         if not fitted:
             reasons = "; ".join(f"{name}: {words}" for name, words in failures.items())
             raise InputError(f"no latency predictor can be fitted: {reasons}")
-        if len(measured) < LEAST_COMPARED:
+        if len(measured) < LEAST_CHECKED:
             name = next(iter(fitted))
             reason = f"{name}: {len(measured)} subnets are too few to compare candidates"
             self._choice = Choice(name, reason, passed=True, failures=failures)
@@ -123,7 +124,10 @@ class Auto:
         scale = max(float(np.mean((constant - measured) ** 2)), 1e-300)
         errors = {name: float(np.sqrt(s.mean() / scale)) for name, s in squares.items()}
         passing = [name for name in names if errors[name] < 1 and (ranks[name] or 0) > 0]
-        name = _preferred({name: squares[name] for name in passing or names})
+        if len(measured) < LEAST_COMPARED and passing:
+            name = passing[0]  # too few to tell the others apart
+        else:
+            name = _preferred({name: squares[name] for name in passing or names})
         reason = _reason(name, passing, errors, ranks, failures)
         return Choice(name, reason, bool(passing), errors, ranks, failures)
 
@@ -143,6 +147,9 @@ def _preferred(squares: Mapping[str, npt.NDArray[np.float64]]) -> str:
     raise AssertionError("the best is not worse than itself")
 
 
+_VERDICTS = {True: "not clearly better", False: "does not pass"}
+
+
 def _reason(
     name: str,
     passing: list[str],
@@ -155,7 +162,7 @@ def _reason(
     if not passing:
         return f"{figures}; no candidate beats a constant, so measure more subnets"
     others = [
-        f"{other} {'worse' if other in passing else 'does not pass'} ({errors[other]:.0%}"
+        f"{other} {_VERDICTS[other in passing]} ({errors[other]:.0%}"
         + ("" if (rank := ranks[other]) is None else f", rank correlation {rank:.2f}")
         + ")"
         for other in errors
