@@ -379,8 +379,8 @@ def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any])
         names.append("target")
     if names:
         raise DeviceError(
-            f"{path} holds measurements of something else (another {', '.join(names)}): "
-            "remove it, or choose another name for what is measured now"
+            f"{path} holds unfinished measurements of another {', '.join(names)}; finish those, "
+            "choose another --out, or remove it"
         )
 
 

@@ -12,6 +12,7 @@ from hardware_profiles.target import Target
 from search_spaces import InputError, unknown_name
 
 BUILT_IN = Path(__file__).parent / "builtin"
+PROVIDER = "ExecutionProvider"
 MAX_NAME = 80  # characters; file systems take about 250 bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -82,7 +83,9 @@ def default_name(target: Target, space: str) -> str:
     words = [
         re.sub(r"\(.*?\)|processor|cpu|@.*", "", target.device, flags=re.IGNORECASE),
         target.runtime if target.runtime != "onnxruntime" else "",
-        "" if target.provider in ("CPUExecutionProvider", "eager") else target.provider,
+        re.sub("^CPU$", "", target.provider[: -len(PROVIDER)])
+        if target.provider.endswith(PROVIDER)
+        else "",
         "" if target.precision == "fp32" else target.precision,
         f"b{target.batch_size}" if target.batch_size > 1 else "",
         f"{target.threads}t" if not target.host else "",

@@ -21,6 +21,7 @@ from predictors.latency.choose_samples import choose_samples, sample_features
 from search_spaces import Architecture, InputError, SearchSpace, build_space
 from search_spaces.part import SpacePart
 
+LEAST_SUBNETS = 3  # of a profile, for a predictor to be fitted
 NOTABLE_DRIFT = 0.1  # of the machine's speed
 POOL_PER_SUBNET = 100
 
@@ -151,6 +152,11 @@ def _measure(
             seconds=None if config.minutes is None else config.minutes * 60,
             accept_noise=config.accept_noise,
             progress=lambda done, total: advance(done, total=total),
+        )
+    if len(profile.subnets) < LEAST_SUBNETS:
+        raise InputError(
+            f"{len(profile.subnets)} whole subnets were measured in that time, too few to be of "
+            "use; give it more --minutes: the same command goes on"
         )
     if profile.drift is not None and profile.drift > NOTABLE_DRIFT:
         say(f"            warning: the machine's speed drifted by {profile.drift:.0%} meanwhile")
