@@ -1,98 +1,91 @@
 """Plain torch modules -> ONNX, emitted directly: milliseconds, where torch's exporter takes
 seconds.
 
-The module is traced by `torch.fx`; every node becomes one or two ONNX nodes. Batch norms that
-follow a
-convolution are folded into it. Modules and functions beyond those below are an error, not a guess.
+The module is traced by `torch.fx`; every node becomes a few ONNX nodes (`onnx_operations`). Batch
+norms that follow a convolution are folded into it. What has no emitter is an error, not a guess.
 """
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 from torch import fx, nn
+
+from hardware_profiles.onnx_operations import (
+    FUNCTIONS,
+    METHODS,
+    MODULES,
+    Call,
+    Emitter,
+    Graph,
+    UnknownOperationError,
+)
+from hardware_profiles.onnx_operations.call import as_numpy
+from hardware_profiles.onnx_operations.convolution import BatchNorm, Convolution, emit_convolution
+from hardware_profiles.profile_device import SHAPES_KEY
+from search_spaces import TensorSpec
 
 OPSET = 17  # with IR 8, what old runtimes load
 IR_VERSION = 8
-INPUT_NAME, OUTPUT_NAME, BATCH_NAME = "input", "logits", "batch"
-
-Array = npt.NDArray[np.float32]
-
-
-class UnknownOperationError(NotImplementedError):
-    """The module holds an operation that this emitter does not know."""
-
-
-@dataclass
-class _Graph:
-    """ONNX nodes and weights under construction."""
-
-    nodes: list[Any] = field(default_factory=list)
-    initializers: list[Any] = field(default_factory=list)
-
-    def add(self, operation: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
-        self.nodes.append(
-            helper.make_node(operation, list(inputs), [output], name=output, **attributes)
-        )
-
-    def weight(self, name: str, value: Array) -> str:
-        array = np.ascontiguousarray(value, dtype=np.float32)
-        self.initializers.append(numpy_helper.from_array(array, name))
-        return name
+BATCH_NAME = "batch"
+DTYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
 
 
 def onnx_model(
-    module: nn.Module, input_shape: Sequence[int], metadata: Mapping[str, str] | None = None
+    module: nn.Module,
+    inputs: Mapping[str, TensorSpec],
+    metadata: Mapping[str, str] | None = None,
+    outputs: Sequence[str] = ("logits",),
 ) -> Any:
     """Emit a module in eval mode as an ONNX `ModelProto` with a free batch dimension.
 
     Args:
         module: its norms calibrated; not changed.
-        input_shape: c x h x w.
+        inputs: what it takes, in order, by the names they get in the file; dimensions that are
+            free are free in the file too.
         metadata: stored in the model's properties.
+        outputs: names of what it returns, in order.
 
     Raises:
-        UnknownOperationError: the module holds an operation the emitter does not know.
+        UnknownOperationError: the module holds an operation the emitter does not know, or takes or
+            returns another number of tensors.
     """
     traced = _trace(module)
-    graph = _Graph()
+    graph = Graph()
     names: dict[fx.Node, str] = {}
     folded = _folded_norms(traced)
+    waiting = list(inputs)
     for node in traced.graph.nodes:
         if node.op == "placeholder":
-            if names and node.users:
-                raise UnknownOperationError("no ONNX emission for a second input")
-            names[node] = INPUT_NAME
+            if not waiting:
+                raise UnknownOperationError(f"no ONNX emission: {node.name} is an input too many")
+            names[node] = waiting.pop(0)
         elif node.op == "output":
-            if node.args[0] not in names:
-                raise UnknownOperationError("no ONNX emission for more than one output")
-            graph.add("Identity", [names[node.args[0]]], OUTPUT_NAME)
+            _name_outputs(graph, node, names, outputs)
         elif node in folded.values():
             names[node] = names[node.args[0]]
         else:
             names[node] = f"{node.name}_out"  # never the name of the graph's input or output
-            inputs = [names[source] for source in node.all_input_nodes]
-            _emit(graph, traced, node, inputs, names[node], folded.get(node))
+            _emit(graph, traced, node, names, folded.get(node))
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "subnet",
-            [_tensor(INPUT_NAME, [BATCH_NAME, *input_shape])],
-            [_tensor(OUTPUT_NAME, None)],
+            [_input(name, spec) for name, spec in inputs.items()],
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="supernet-engine",
     )
-    _infer_output_shape(model)
-    helper.set_model_props(model, dict(metadata or {}))
+    _infer_output_shapes(model)
+    properties = dict(metadata or {})
+    if any(spec.free for spec in inputs.values()):  # the sizes that latencies hold for
+        properties[SHAPES_KEY] = json.dumps({name: spec.shape for name, spec in inputs.items()})
+    helper.set_model_props(model, properties)
     return model
 
 
@@ -101,174 +94,107 @@ def _trace(module: nn.Module) -> fx.GraphModule:
     if isinstance(module, fx.GraphModule):
         return module
     try:
-        return fx.symbolic_trace(nn.Sequential(module) if _is_layer(module) else module)
+        return fx.symbolic_trace(nn.Sequential(module) if type(module) in MODULES else module)
     except fx.proxy.TraceError as error:
         raise UnknownOperationError(f"{type(module).__name__} cannot be traced: {error}") from None
 
 
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Conv2d, *MODULES))
+def _input(name: str, spec: TensorSpec) -> Any:
+    sizes = [f"{name}_{i}" if i in spec.free else size for i, size in enumerate(spec.shape)]
+    return helper.make_tensor_value_info(name, DTYPES[spec.dtype], [BATCH_NAME, *sizes])
 
 
-def _infer_output_shape(model: Any) -> None:
-    """State the shape of the output, which also proves that the graph fits together."""
+def _name_outputs(
+    graph: Graph, node: fx.Node, names: Mapping[fx.Node, str], outputs: Sequence[str]
+) -> None:
+    results = node.args[0] if isinstance(node.args[0], (tuple, list)) else (node.args[0],)
+    if len(results) != len(outputs) or not all(result in names for result in results):
+        raise UnknownOperationError(
+            f"no ONNX emission: expected outputs {', '.join(outputs)}, got {node.args[0]}"
+        )
+    for result, name in zip(results, outputs, strict=True):
+        graph.add("Identity", [names[result]], name)
+
+
+def _infer_output_shapes(model: Any) -> None:
+    """State the shapes of the outputs, which also proves that the graph fits together."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:
         raise UnknownOperationError(f"no ONNX emission: {str(error).splitlines()[0]}") from None
-    model.graph.output[0].CopyFrom(inferred.graph.output[0])
-
-
-def _tensor(name: str, shape: Sequence[int | str] | None) -> Any:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        output.CopyFrom(found)
 
 
 def _folded_norms(traced: fx.GraphModule) -> dict[fx.Node, fx.Node]:
     """Map each convolution to the batch norm that alone reads it."""
     folded = {}
     for node in traced.graph.nodes:
-        if node.op == "call_module" and isinstance(
-            traced.get_submodule(node.target), nn.BatchNorm2d
-        ):
+        if _is_module(traced, node, BatchNorm):
             source = node.args[0]
-            if (
-                source.op == "call_module"
-                and isinstance(traced.get_submodule(source.target), nn.Conv2d)
-                and len(source.users) == 1
-            ):
+            if _is_module(traced, source, Convolution) and len(source.users) == 1:
                 folded[source] = node
     return folded
 
 
+def _is_module(traced: fx.GraphModule, node: Any, kinds: Any) -> bool:
+    return node.op == "call_module" and isinstance(traced.get_submodule(node.target), kinds)
+
+
 def _emit(
-    graph: _Graph,
+    graph: Graph,
     traced: fx.GraphModule,
     node: fx.Node,
-    inputs: list[str],
-    output: str,
+    names: Mapping[fx.Node, str],
     norm: fx.Node | None,
 ) -> None:
-    if node.op == "call_module":
-        module = traced.get_submodule(str(node.target))
-        if getattr(module, "inplace", False) and len(node.all_input_nodes[0].users) > 1:
-            raise UnknownOperationError(f"{node.name} writes over what others read")
-        if isinstance(module, nn.Conv2d):
-            following = traced.get_submodule(str(norm.target)) if norm is not None else None
-            _emit_convolution(graph, output, inputs, module, following)
-            return
-        for kind, emit in MODULES.items():
-            if isinstance(module, kind):
-                emit(graph, output, inputs, module)
-                return
-        raise UnknownOperationError(f"no ONNX emission for module {type(module).__name__}")
-    is_known = node.op == "call_function" and node.target in FUNCTIONS
-    if is_known and len(inputs) == 2 and not node.kwargs:  # two different tensors, nothing else
-        graph.add(FUNCTIONS[node.target], inputs, output)
+    if node.op == "get_attr":
+        graph.weight(names[node], as_numpy(_attribute(traced, str(node.target))))
         return
-    raise UnknownOperationError(f"no ONNX emission for {node.op} {node.target}")
+    call = _call(traced, node, names)
+    if isinstance(call.module, Convolution):
+        following = None if norm is None else traced.get_submodule(str(norm.target))
+        emit_convolution(graph, call, following if isinstance(following, BatchNorm) else None)
+        return
+    emitter = _emitter(node, call.module)
+    if emitter is None:
+        what = node.target if call.module is None else f"module {type(call.module).__name__}"
+        raise UnknownOperationError(f"no ONNX emission for {node.op} {what}")
+    if getattr(call.module, "inplace", False) and len(node.all_input_nodes[0].users) > 1:
+        raise UnknownOperationError(f"{node.name} writes over what others read")
+    emitter(graph, call)
 
 
-def _numpy(tensor: torch.Tensor) -> Array:
-    return tensor.detach().cpu().float().contiguous().numpy()
-
-
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Array, Array]:
-    """y = scale * x + shift of a batch norm in eval mode; computed in double precision."""
-    _check_norm(norm)
-    assert norm.running_mean is not None and norm.running_var is not None
-    variance = norm.running_var.detach().double()
-    scale = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
-    shift = norm.bias.detach().double() - norm.running_mean.detach().double() * scale
-    return scale.cpu().numpy(), shift.cpu().numpy()
-
-
-def _check_norm(norm: nn.BatchNorm2d) -> None:
-    if not norm.affine or norm.running_mean is None:
-        raise UnknownOperationError(f"no ONNX emission for {norm}: it has no weights or statistics")
-
-
-def _emit_convolution(
-    graph: _Graph, name: str, inputs: list[str], conv: nn.Conv2d, norm: nn.Module | None
-) -> None:
-    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-        raise UnknownOperationError(f"no ONNX emission for {conv}: only zero padding by numbers")
-    weight = _numpy(conv.weight)
-    bias = None if conv.bias is None else _numpy(conv.bias)
-    if isinstance(norm, nn.BatchNorm2d):
-        scale, shift = _scale_and_shift(norm)
-        weight = (weight.astype(np.float64) * scale[:, None, None, None]).astype(np.float32)
-        bias = (shift if bias is None else shift + scale * bias).astype(np.float32)
-    names = [*inputs, graph.weight(f"{name}.weight", weight)]
-    if bias is not None:
-        names.append(graph.weight(f"{name}.bias", bias))
-    padding = [int(p) for p in conv.padding]
-    graph.add(
-        "Conv",
-        names,
-        name,
-        kernel_shape=list(conv.kernel_size),
-        strides=list(conv.stride),
-        pads=[*padding, *padding],
-        dilations=list(conv.dilation),
-        group=conv.groups,
+def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -> Call:
+    """Sort the arguments of a node into tensors and the rest; lists of tensors count one by one."""
+    tensors: list[str] = []
+    others: list[Any] = []
+    for argument in node.args:
+        if isinstance(argument, fx.Node):
+            tensors.append(names[argument])
+        elif isinstance(argument, (list, tuple)) and argument and isinstance(argument[0], fx.Node):
+            tensors += [names[item] for item in argument]  # type: ignore[index]
+        else:
+            others.append(argument)
+    given = {key: value for key, value in node.kwargs.items() if isinstance(value, fx.Node)}
+    return Call(
+        output=names[node],
+        inputs=tuple(tensors),
+        arguments=tuple(others),
+        settings={key: value for key, value in node.kwargs.items() if key not in given},
+        tensors={key: names[value] for key, value in given.items()},
+        module=traced.get_submodule(str(node.target)) if node.op == "call_module" else None,
     )
 
 
-def _emit_norm(graph: _Graph, name: str, inputs: list[str], norm: nn.Module) -> None:
-    assert isinstance(norm, nn.BatchNorm2d)
-    _check_norm(norm)
-    assert norm.running_mean is not None and norm.running_var is not None
-    tensors = {
-        "weight": norm.weight,
-        "bias": norm.bias,
-        "mean": norm.running_mean,
-        "variance": norm.running_var,
-    }
-    weights = [graph.weight(f"{name}.{key}", _numpy(value)) for key, value in tensors.items()]
-    graph.add("BatchNormalization", [*inputs, *weights], name, epsilon=norm.eps)
+def _emitter(node: fx.Node, module: nn.Module | None) -> Emitter | None:
+    if node.op == "call_method":
+        return METHODS.get(str(node.target))
+    if module is None:
+        return FUNCTIONS.get(node.target)
+    return next((emit for kind, emit in MODULES.items() if isinstance(module, kind)), None)
 
 
-def _emit_linear(graph: _Graph, name: str, inputs: list[str], linear: nn.Module) -> None:
-    assert isinstance(linear, nn.Linear)
-    names = [*inputs, graph.weight(f"{name}.weight", _numpy(linear.weight))]
-    if linear.bias is not None:
-        names.append(graph.weight(f"{name}.bias", _numpy(linear.bias)))
-    graph.add("Gemm", names, name, transB=1)
-
-
-def _emit_pool(graph: _Graph, name: str, inputs: list[str], pool: nn.Module) -> None:
-    assert isinstance(pool, nn.AdaptiveAvgPool2d)
-    if pool.output_size not in (1, (1, 1)):
-        raise UnknownOperationError(f"no ONNX emission for {pool}: only a global pool is known")
-    graph.add("GlobalAveragePool", inputs, name)
-
-
-def _emit_flatten(graph: _Graph, name: str, inputs: list[str], flatten: nn.Module) -> None:
-    assert isinstance(flatten, nn.Flatten)
-    if (flatten.start_dim, flatten.end_dim) != (1, -1):
-        raise UnknownOperationError(f"no ONNX emission for {flatten}: only all but the batch")
-    graph.add("Flatten", inputs, name, axis=1)
-
-
-def _simple(operation: str, **attributes: Any) -> Callable[..., None]:
-    return lambda graph, name, inputs, _: graph.add(operation, inputs, name, **attributes)
-
-
-MODULES: dict[type[nn.Module], Callable[[_Graph, str, list[str], Any], None]] = {
-    nn.BatchNorm2d: _emit_norm,
-    nn.Linear: _emit_linear,
-    nn.AdaptiveAvgPool2d: _emit_pool,
-    nn.ReLU: _simple("Relu"),
-    nn.Hardswish: _simple("HardSwish"),
-    nn.Hardsigmoid: _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
-    nn.Flatten: _emit_flatten,
-    nn.Identity: _simple("Identity"),
-}
-"""Convolutions aside, which fold the norm that follows them."""
-
-FUNCTIONS: dict[Any, str] = {
-    operator.add: "Add",
-    operator.mul: "Mul",
-    torch.add: "Add",
-    torch.mul: "Mul",
-}
+def _attribute(traced: fx.GraphModule, target: str) -> Any:
+    owner, _, name = target.rpartition(".")
+    return getattr(traced.get_submodule(owner), name)

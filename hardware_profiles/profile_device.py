@@ -70,6 +70,7 @@ NOTHING_ASKED = 3  # exit code of a fork that found the end of its input
 OWN_CLOCK = None if os.name == "nt" else time.thread_time_ns  # on Windows it steps by 15.6 ms
 CPU_PROVIDER = "CPUExecutionProvider"
 KIT_NAME, MODELS_NAME, RESULT_NAME = "kit.json", "models.zip", "result.json"
+SHAPES_KEY = "input_shapes"  # of a model's properties: JSON, input name -> sizes but the batch
 
 Timer = Callable[[int], Tuple[List[int], List[int]]]
 """Runs a network n times; returns n wall and n own times (ns), the least disturbed there are."""
@@ -566,19 +567,38 @@ def onnx_opener(
 
 
 def _feeds(session: Any, batch_size: int, seed: int = 0) -> Dict[str, Any]:
-    """Standard normal inputs (small integers where a model takes integers)."""
+    """Standard normal inputs (zeros and ones where a model takes integers), of the sizes that the
+    model states for dimensions it leaves free.
+    """
     import numpy
 
     generator = numpy.random.default_rng(seed)
+    stated = _stated_shapes(session)
     feeds = {}
     for node in session.get_inputs():
-        shape = [batch_size, *(size if isinstance(size, int) else 1 for size in node.shape[1:])]
+        sizes = [size if isinstance(size, int) else 1 for size in node.shape[1:]]
+        if len(stated.get(node.name, [])) == len(sizes):
+            sizes = stated[node.name]
+        shape = [batch_size, *sizes]
         if "int" in node.type:
             feeds[node.name] = generator.integers(0, 2, shape).astype(node.type[7:-1])
         else:
             dtype = "float16" if "float16" in node.type else "float32"
             feeds[node.name] = generator.standard_normal(shape).astype(dtype)
     return feeds
+
+
+def _stated_shapes(session: Any) -> Dict[str, List[int]]:
+    """Return what a model says of its inputs' sizes, without the batch; nothing if unsound."""
+    text = session.get_modelmeta().custom_metadata_map.get(SHAPES_KEY, "{}")
+    try:
+        shapes = json.loads(text)
+        sound = all(
+            isinstance(n, int) and 0 < n < 10**6 for sizes in shapes.values() for n in sizes
+        )
+    except (ValueError, AttributeError, TypeError):
+        return {}
+    return shapes if sound else {}
 
 
 def _first_line(error: Exception) -> str:

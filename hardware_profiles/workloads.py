@@ -6,7 +6,7 @@ files of them compress to nearly nothing.
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.plan import PlanItem
 from hardware_profiles.runtimes.runtime import Workload
-from search_spaces import Architecture, LayerSpec, SearchSpace
-from search_spaces.layer_module import layer_module
+from search_spaces import Architecture, LayerSpec, SearchSpace, TensorSpec
+from search_spaces.layer_modules import layer_module
+from search_spaces.layer_slot import Network, NetworkLayer
 from search_spaces.supernet import assemble
 
 BLOCK_LENGTH = 509  # prime, so that rows of weights are not equal
@@ -31,20 +32,28 @@ def workload(space: SearchSpace, item: PlanItem) -> Workload:
 
 def layer_workload(spec: LayerSpec) -> Workload:
     """One layer alone."""
-    return module_workload(lambda: _filled(spec), spec.input_shapes)
+    names = ["input", *(f"input{i}" for i in range(2, 1 + len(spec.inputs)))]
+    inputs = {
+        name: TensorSpec(one.shape, one.dtype)  # of the sizes that costs hold for
+        for name, one in zip(names, spec.inputs, strict=True)
+    }
+    layer = NetworkLayer("layer", spec, tuple(names))
+    network = Network(inputs, (layer,), {"output": "layer"})
+    return module_workload(lambda: assemble(network, {"layer": _filled(spec)}), inputs, ["output"])
 
 
 def subnet_workload(space: SearchSpace, architecture: Architecture) -> Workload:
     """One whole subnet."""
-    layers = space.layers.layers(space.encode(architecture))
+    network = space.layers.network(space.encode(architecture))
     return module_workload(
-        lambda: assemble((name, _filled(spec)) for name, spec in layers),
-        layers[0][1].input_shapes,
+        lambda: assemble(network, {layer.name: _filled(layer.spec) for layer in network.layers}),
+        network.inputs,
+        list(network.outputs),
     )
 
 
 def module_workload(
-    build: Callable[[], nn.Module], input_shapes: tuple[tuple[int, ...], ...]
+    build: Callable[[], nn.Module], inputs: Mapping[str, TensorSpec], outputs: Sequence[str]
 ) -> Workload:
     """Return a network that `build` makes, also as the ONNX file of it."""
 
@@ -54,13 +63,13 @@ def module_workload(
     @cache
     def compressed() -> bytes:  # made once, kept small: every visit of a profile asks for it
         with torch.no_grad():
-            data = onnx_model(module(), input_shapes[0]).SerializeToString()
+            data = onnx_model(module(), inputs, outputs=outputs).SerializeToString()
         return zlib.compress(data, 1)
 
     def onnx() -> bytes:
         return zlib.decompress(compressed())
 
-    return Workload(module, input_shapes, onnx)
+    return Workload(module, inputs, onnx)
 
 
 def _filled(spec: LayerSpec) -> nn.Module:

@@ -5,36 +5,28 @@ are found by one vectorised call over the grid of their options; after that a po
 costs and table latencies are a matrix product (mixed-radix index) and a gather.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.layer_spec import BYTES_PER_ELEMENT, LAYER_KINDS, LayerSpec
+from search_spaces.errors import InputError, unknown_name
+from search_spaces.layer_kind import TensorSpec
+from search_spaces.layer_slot import (
+    LayerSlot,
+    Network,
+    NetworkLayer,
+    OptionValues,
+    Selected,
+    Source,
+)
+from search_spaces.layer_spec import LayerSpec
+from search_spaces.memory import PeakMemory
+from search_spaces.spec_costs import spec_costs
 
 CHUNK = 8192  # rows at a time: keeps the gathered block in cache
-
-
-@dataclass(frozen=True)
-class LayerSlot:
-    """One place of the network that holds one layer, or none.
-
-    Args:
-        name: module name in supernet and subnet, "stage1_block2".
-        kind: one of `LAYER_KINDS`.
-        depends_on: the dimensions from which the layer follows.
-        fields: maps option values (an array by dimension name) to the kind's fields (arrays, ints
-            or words).
-        present: maps the same to a bool array; absent means always there.
-    """
-
-    name: str
-    kind: str
-    depends_on: tuple[str, ...]
-    fields: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, Any]]
-    present: Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.bool_]] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +49,32 @@ class Costs:
 
 
 class LayerGrid:
-    """All distinct layer specs of a space; spec 0 is "no layer here"."""
+    """All distinct layer specs of a space; spec 0 is "no layer here".
 
-    def __init__(self, options: Mapping[str, tuple[Any, ...]], slots: Sequence[LayerSlot]) -> None:
+    Args:
+        options: of every dimension, by name.
+        slots: in the order of execution.
+        inputs: names of the network's inputs.
+        outputs: name -> slot whose output it is.
+
+    Raises:
+        InputError: a slot that reads what does not come before it, an output that is no slot.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, tuple[Any, ...]],
+        slots: Sequence[LayerSlot],
+        inputs: Sequence[str] = ("input",),
+        outputs: Mapping[str, str] | None = None,
+    ) -> None:
         self.slots = tuple(slots)
-        names = list(options)
+        self.inputs = tuple(inputs)
+        self.outputs = dict(outputs or {})
+        self._options, self._names = dict(options), list(options)
+        self._check_wiring()
         known: dict[LayerSpec, int] = {}
-        radix = np.zeros((len(names), len(slots)), dtype=np.float32)
+        radix = np.zeros((len(options), len(slots)), dtype=np.float32)
         offsets, tables, start = [], [], 0
         for column, slot in enumerate(slots):
             sizes = [len(options[name]) for name in slot.depends_on]
@@ -76,19 +87,24 @@ class LayerGrid:
             }
             table = _spec_ids(slot, values, indices.shape[1], known)
             for i, name in enumerate(slot.depends_on):
-                radix[names.index(name), column] = np.prod(sizes[i + 1 :], dtype=np.int64)
+                radix[self._names.index(name), column] = np.prod(sizes[i + 1 :], dtype=np.int64)
             offsets.append(start)
             tables.append(table)
             start += len(table)
         if start >= 2**24:
             raise AssertionError("the mixed-radix index must stay exact in float32")
         self._radix, self._offsets = radix, np.array(offsets, dtype=np.float32)
+        self._tables = tables
         self._spec_of = np.concatenate(tables) if tables else np.zeros(0, dtype=np.int32)
         self.specs: tuple[LayerSpec, ...] = tuple(known)
-        costs = [_spec_costs(spec) for spec in self.specs]
-        self.spec_costs = np.array(
-            [(0.0, 0.0, 0.0), *costs], dtype=np.float64
-        )  # (1 + specs) x (MACs, parameters, bytes)
+        self._costs = spec_costs(self.specs)
+        self._memory = PeakMemory(self.slots, self.inputs, self.outputs, self._options, self._costs)
+
+    @property
+    def spec_costs(self) -> npt.NDArray[np.float64]:
+        """MACs, parameters and peak bytes of every spec alone; (1 + specs) x 3, the first row 0."""
+        peak_bytes = self._costs.peak_bytes[:, 0]
+        return np.column_stack([self._costs.macs, self._costs.num_params, peak_bytes])
 
     def index(self, population: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
         """Return which spec fills each slot: `n x slots`, 0 for none, else 1 + position in
@@ -110,13 +126,13 @@ class LayerGrid:
 
     def costs(self, population: npt.NDArray[np.integer]) -> Costs:
         """Compute MACs, parameters and peak activation memory of every architecture."""
-        tables = [np.ascontiguousarray(column) for column in self.spec_costs[self._spec_of].T]
+        tables = (self._costs.macs[self._spec_of], self._costs.num_params[self._spec_of])
         macs, params, memory = (np.empty(len(population)) for _ in range(3))
         for rows in _chunks(len(population)):
             flat = self._flat(population[rows])
             macs[rows] = tables[0][flat].sum(axis=1)
             params[rows] = tables[1][flat].sum(axis=1)
-            memory[rows] = tables[2][flat].max(axis=1, initial=0.0)
+            memory[rows] = self._memory.peak_bytes(population[rows], self._spec_of[flat])
         return Costs(macs, params, memory)
 
     def layers(self, genome: npt.NDArray[np.integer]) -> list[tuple[str, LayerSpec]]:
@@ -126,24 +142,54 @@ class LayerGrid:
             (slot.name, self.specs[i - 1]) for slot, i in zip(self.slots, ids, strict=True) if i
         ]
 
-    def largest(self) -> list[tuple[str, LayerSpec]]:
-        """Return, per slot, a spec with the greatest value of every size: what shared weights must
-        cover.
-        """
-        result = []
-        for column, slot in enumerate(self.slots):
-            stop = (
-                int(self._offsets[column + 1])
-                if column + 1 < len(self.slots)
-                else len(self._spec_of)
-            )
-            ids = np.unique(self._spec_of[int(self._offsets[column]) : stop])
-            found = [self.specs[i - 1] for i in ids if i]
-            fields = {
-                name: max(spec[name] for spec in found) for name in LAYER_KINDS[slot.kind].fields
-            }
-            result.append((slot.name, LayerSpec.of(slot.kind, fields)))
-        return result
+    def network(self, genome: npt.NDArray[np.integer]) -> Network:
+        """Return one architecture as a graph of layers."""
+        row = np.atleast_2d(genome)
+        option = {name: self._options[name][i] for name, i in zip(self._names, row[0], strict=True)}
+        producer = {name: name for name in self.inputs}  # of the value that a name stands for
+        inputs: dict[str, TensorSpec] = {}
+        layers = []
+        before = self.inputs[0]
+        for slot, spec_id in zip(self.slots, self.index(row)[0], strict=True):
+            sources = slot.reads or (before,)
+            names = [
+                s.names[option[s.dimension]] if isinstance(s, Selected) else s for s in sources
+            ]
+            reads = tuple(producer[name] for name in names)
+            producer[slot.name] = slot.name if spec_id else reads[0]
+            before = slot.name
+            if spec_id:
+                spec = self.specs[spec_id - 1]
+                for name, tensor in zip(reads, spec.inputs, strict=True):
+                    if name in self.inputs:
+                        inputs.setdefault(name, tensor)
+                layers.append(NetworkLayer(slot.name, spec, reads, slot.droppable))
+        return Network(
+            {name: inputs[name] for name in self.inputs if name in inputs},
+            tuple(layers),
+            {name: producer[slot] for name, slot in self.outputs.items()},
+        )
+
+    def slot_specs(self) -> list[tuple[str, list[LayerSpec]]]:
+        """Return, per slot, the distinct specs it can hold: what shared weights must cover."""
+        return [
+            (slot.name, [self.specs[i - 1] for i in np.unique(table) if i])
+            for slot, table in zip(self.slots, self._tables, strict=True)
+        ]
+
+    def _check_wiring(self) -> None:
+        known = list(self.inputs)
+        for slot in self.slots:
+            for source in slot.reads:
+                for name in source.names.values() if isinstance(source, Selected) else (source,):
+                    if name not in known:
+                        raise unknown_name(f"source of {slot.name}", name, known)
+            if slot.name in known:
+                raise InputError(f"{slot.name}: slots and inputs must have different names")
+            known.append(slot.name)
+        for name in self.outputs.values():
+            if name not in known[len(self.inputs) :]:
+                raise unknown_name("output", name, known)
 
     def _flat(self, population: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
         flat = population.astype(np.float32) @ self._radix
@@ -151,12 +197,16 @@ class LayerGrid:
         return flat.astype(np.int32)
 
 
+def _chosen(source: Source, option: Mapping[str, Any]) -> str:
+    return source.names[option[source.dimension]] if isinstance(source, Selected) else source
+
+
 def _chunks(n: int) -> Iterator[slice]:
     return (slice(i, i + CHUNK) for i in range(0, n, CHUNK))
 
 
 def _spec_ids(
-    slot: LayerSlot, values: Mapping[str, npt.NDArray[Any]], n: int, known: dict[LayerSpec, int]
+    slot: LayerSlot, values: OptionValues, n: int, known: dict[LayerSpec, int]
 ) -> npt.NDArray[np.int32]:
     """Number the slot's specs (adding new ones to `known`); 0 where the slot is empty."""
     fields = {
@@ -171,12 +221,3 @@ def _spec_ids(
         spec = LayerSpec.of(slot.kind, {name: column[i] for name, column in fields.items()})
         ids[i] = known.setdefault(spec, len(known) + 1)
     return ids
-
-
-def _spec_costs(spec: LayerSpec) -> tuple[float, float, float]:
-    kind = LAYER_KINDS[spec.kind]
-    return (
-        float(kind.macs(spec.values)),
-        float(kind.num_params(spec.values)),
-        float(kind.peak_elements(spec.values) * BYTES_PER_ELEMENT),
-    )

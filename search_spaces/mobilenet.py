@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from search_spaces.architecture import Value
 from search_spaces.errors import InputError
-from search_spaces.layer_grid import LayerSlot
+from search_spaces.layer_slot import LayerSlot
 from search_spaces.space import Dimension, SearchSpace
 
 Values = Mapping[str, npt.NDArray[Any]]

@@ -49,6 +49,9 @@ class SpacePart:
                 whole.slots,
                 settings=whole.settings,
                 network_key=lambda population: whole.equivalence_key(self.embed(population)),
+                modality=whole.modality,
+                inputs=whole.inputs,
+                outputs=whole.output_slots,
             )
         width = max((len(indices) for indices in chosen.values()), default=1)
         self._index = np.zeros((len(dimensions), width), dtype=np.int16)  # d x options

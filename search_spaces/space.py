@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
 from search_spaces.errors import InputError, unknown_name
-from search_spaces.layer_grid import LayerGrid, LayerSlot
+from search_spaces.layer_grid import LayerGrid
+from search_spaces.layer_slot import LayerSlot
 
 Population = npt.NDArray[np.int16]  # n x d option indices
+Modality = Literal["image", "tokens", "sequence"]
 MAX_ROUNDS = 50  # of any rejection loop
 
 
@@ -44,6 +47,9 @@ class SearchSpace:
         parse_values: reads the family's published text form into values by dimension name.
         network_key: for spaces in which several architectures are the same network: maps canonical
             genomes to rows, `n x k`, equal where the networks are. Without it, each is its own.
+        modality: what the network takes: "image", "tokens" (ids and a mask) or "sequence".
+        inputs: names of the network's inputs, which slots read.
+        outputs: name -> slot whose output it is; without it "logits", of the last slot.
 
     Raises:
         InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
@@ -58,8 +64,14 @@ class SearchSpace:
         parse_values: Callable[[str], Mapping[str, Value]] | None = None,
         settings: Mapping[str, int] | None = None,
         network_key: Callable[[Population], npt.NDArray[np.int16]] | None = None,
+        modality: Modality = "image",
+        inputs: Sequence[str] = ("input",),
+        outputs: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        self.modality: Modality = modality
+        self.inputs = tuple(inputs)
+        self.output_slots = dict(outputs or ({"logits": slots[-1].name} if slots else {}))
         self.dimensions = tuple(dimensions)
         self.slots = tuple(slots)
         self.settings = dict(settings or {})
@@ -106,7 +118,13 @@ class SearchSpace:
     @cached_property
     def layers(self) -> LayerGrid:
         """The distinct layer specs of the space and their costs."""
-        return LayerGrid({d.name: d.options for d in self.dimensions}, self.slots)
+        options = {d.name: d.options for d in self.dimensions}
+        return LayerGrid(options, self.slots, self.inputs, self.output_slots)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
+        return tuple(self.output_slots)
 
     @cached_property
     def _parents(self) -> list[tuple[int, int, npt.NDArray[np.bool_]]]:

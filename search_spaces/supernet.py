@@ -1,6 +1,7 @@
 """The weight-sharing network, and how a subnet leaves it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,17 +11,37 @@ from torch import Tensor, fx, nn
 from search_spaces.architecture import Architecture
 from search_spaces.elastic import ELASTIC_LAYERS, ElasticLayer
 from search_spaces.errors import InputError
-from search_spaces.layer_module import layer_module
+from search_spaces.layer_kind import TensorSpec
+from search_spaces.layer_modules import layer_module
+from search_spaces.layer_slot import Network
 from search_spaces.layer_spec import LayerSpec
 from search_spaces.space import SearchSpace
 
+Tensors = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class DropPath:
+    """Droppable layers lose their output with this probability, sample by sample, and are scaled
+    up where they keep it (arXiv:1605.07648).
+    """
+
+    probability: float
+    generator: torch.Generator
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Drop from b x ..."""
+        keep = 1 - self.probability
+        shape = (len(outputs), *(1,) * (outputs.dim() - 1))
+        mask = torch.rand(shape, generator=self.generator) < keep
+        return outputs * (mask.to(outputs) / keep)
+
 
 class Supernet(nn.Module):
-    """All architectures of a space on shared weights: one elastic layer per slot, run in order.
+    """All architectures of a space on shared weights: one elastic layer per slot.
 
     Which architecture runs is an argument, never state. Norms always use the statistics of the
-    batch; running statistics exist on extracted, calibrated subnets only. A family that is not a
-    chain of layers overrides `forward` and `extract`.
+    batch; running statistics exist on extracted, calibrated subnets only.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -28,51 +49,51 @@ class Supernet(nn.Module):
         self.space = space
         self.slots = nn.ModuleDict(
             {
-                name: ELASTIC_LAYERS.get(spec.kind, ElasticLayer)(spec)
-                for name, spec in space.layers.largest()
+                name: ELASTIC_LAYERS.get(specs[0].kind, ElasticLayer)(specs)
+                for name, specs in space.layers.slot_specs()
+                if specs
             }
         )
-        self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Initialise by fan-out (arXiv:1502.01852), classifiers narrow, from torch's global
-        generator.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    def forward(
+        self, inputs: Tensors, architecture: Architecture, drop_path: DropPath | None = None
+    ) -> Tensors:
+        """Run one architecture.
 
-    def forward(self, inputs: Tensor, architecture: Architecture) -> Tensor:
-        """Run one architecture: `inputs` b x c x h x w of its resolution -> logits b x classes.
+        Args:
+            inputs: batches of the architecture's inputs, in order; one tensor or several.
+            architecture: which subnet.
+            drop_path: in training, for layers that may be dropped.
+
+        Returns:
+            One output, or several in the order of the space's.
 
         Raises:
-            InputError: the inputs are not of the architecture's size.
+            InputError: the inputs are not of the architecture's number or sizes.
         """
-        layers = self._named_layers(architecture)
-        expected = layers[0][1].input_shapes[0]
-        if tuple(inputs.shape[1:]) != expected:
-            raise InputError(
-                f"{architecture} takes inputs {expected}, got {tuple(inputs.shape[1:])}"
-            )
-        for name, spec in layers:
-            inputs = self.slots[name](inputs, spec)
-        return inputs
+        network = self.network(architecture)
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        check_inputs(network.inputs, given, f"architecture {architecture}")
+        values = dict(zip(network.inputs, given, strict=True))
+        for layer in network.layers:
+            reads = [values[name] for name in layer.reads]
+            outputs = self.slots[layer.name](layer.spec, *reads)
+            dropped = layer.droppable and drop_path is not None and drop_path.probability > 0
+            values[layer.name] = drop_path(outputs) if dropped and drop_path else outputs
+        results = tuple(values[name] for name in network.outputs.values())
+        return results[0] if len(results) == 1 else results
+
+    def network(self, architecture: Architecture) -> Network:
+        """Return one architecture as a graph of layers."""
+        return self.space.layers.network(self.space.encode(architecture))
 
     def layers(self, architecture: Architecture) -> list[LayerSpec]:
         """Return the layer specs of one architecture, in order."""
-        return [spec for _, spec in self._named_layers(architecture)]
+        return [layer.spec for layer in self.network(architecture).layers]
 
-    def input_shapes(self, architecture: Architecture) -> list[tuple[int, ...]]:
-        """Return the shapes of its inputs without the batch; resolution is a dimension of the
-        architecture.
-        """
-        return list(self.layers(architecture)[0].input_shapes)
+    def inputs(self, architecture: Architecture) -> dict[str, TensorSpec]:
+        """Return its inputs by name; an image's resolution is a dimension of the architecture."""
+        return dict(self.network(architecture).inputs)
 
     def extract(self, architecture: Architecture) -> fx.GraphModule:
         """Return the subnet: ordinary torch modules with copies of the weights and empty norm
@@ -80,34 +101,61 @@ class Supernet(nn.Module):
 
         It is a traced `torch.fx.GraphModule`, so nothing of this project is needed to run it.
         """
-        layers = []
-        for name, spec in self._named_layers(architecture):
-            module = layer_module(spec)
-            elastic = cast(ElasticLayer, self.slots[name])
+        network = self.network(architecture)
+        modules = {}
+        for layer in network.layers:
+            module = layer_module(layer.spec)
+            elastic = cast(ElasticLayer, self.slots[layer.name])
             with torch.no_grad():
-                weights = elastic.slice(spec)
+                weights = elastic.slice(layer.spec)
                 for key, parameter in module.named_parameters():
                     parameter.copy_(weights[key])
-            layers.append((name, module))
-        return assemble(layers).to(next(self.parameters()))
-
-    def _named_layers(self, architecture: Architecture) -> list[tuple[str, LayerSpec]]:
-        return self.space.layers.layers(self.space.encode(architecture))
+            modules[layer.name] = module
+        return assemble(network, modules).to(next(self.parameters()))
 
 
-def assemble(layers: Iterable[tuple[str, nn.Module]]) -> fx.GraphModule:
-    """Chain named modules into one that runs without this project (traced by `torch.fx`)."""
-    chain = nn.Sequential()
-    for name, module in layers:
-        chain.add_module(name, module)
-    return fx.symbolic_trace(chain)
+def check_inputs(specs: Mapping[str, TensorSpec], given: tuple[Tensor, ...], taker: str) -> None:
+    """Check a batch of inputs against what a network takes.
 
-
-def resize(batch: Tensor, shape: Sequence[int]) -> Tensor:
-    """Scale images b x c x h x w to the height and width of `shape` (c, h, w): training,
-    calibration, evaluation and export alike.
+    Raises:
+        InputError: too few or many, another size, or another type of numbers.
     """
-    height, width = shape[-2:]
-    if batch.shape[-2:] == (height, width):
+    if len(given) != len(specs):
+        raise InputError(f"{taker} takes {', '.join(specs)}; got {len(given)} inputs")
+    for (name, spec), tensor in zip(specs.items(), given, strict=True):
+        found = tuple(tensor.shape[1:])
+        fits = len(found) == len(spec.shape) and all(
+            size == wanted or i in spec.free
+            for i, (size, wanted) in enumerate(zip(found, spec.shape, strict=True))
+        )
+        if not fits:
+            raise InputError(f"{taker} takes {name} {spec.shape}, got {found}")
+        if tensor.is_floating_point() != (spec.dtype == "float32"):
+            raise InputError(f"{taker} takes {name} as {spec.dtype}, got {tensor.dtype}")
+
+
+def assemble(network: Network, modules: Mapping[str, nn.Module]) -> fx.GraphModule:
+    """Join the modules of a network's layers into one that runs without this project."""
+    graph = fx.Graph()
+    values = {name: graph.placeholder(name) for name in network.inputs}
+    for layer in network.layers:
+        reads = tuple(values[name] for name in layer.reads)
+        values[layer.name] = graph.call_module(layer.name, reads)
+    results = tuple(values[name] for name in network.outputs.values())
+    graph.output(results[0] if len(results) == 1 else results)
+    whole = fx.GraphModule(dict(modules), graph)
+    return fx.symbolic_trace(whole)  # once more, through the layers down to torch's own modules
+
+
+def resize(inputs: tuple[Tensor, ...], specs: Iterable[TensorSpec]) -> tuple[Tensor, ...]:
+    """Scale images to the size that a network takes: training, calibration, evaluation and export
+    alike. Other inputs pass unchanged.
+    """
+    return tuple(_resized(batch, spec) for batch, spec in zip(inputs, specs, strict=True))
+
+
+def _resized(batch: Tensor, spec: TensorSpec) -> Tensor:
+    size = list(spec.shape[-2:])
+    if len(spec.shape) != 3 or list(batch.shape[-2:]) == size:
         return batch
-    return F.interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
+    return F.interpolate(batch, size=size, mode="bilinear", antialias=True)

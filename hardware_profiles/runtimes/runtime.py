@@ -1,6 +1,6 @@
 """What a runtime is: it describes what it measures on, and opens networks for timing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +10,7 @@ from pydantic import Field
 from hardware_profiles.artifact import Frozen
 from hardware_profiles.profile_device import Timer
 from hardware_profiles.target import Precision, Target
+from search_spaces import TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,12 +34,12 @@ class Workload:
 
     Args:
         module: makes the plain torch module (fp32, eval mode, on the CPU).
-        input_shapes: of its inputs, without the batch.
+        inputs: what it takes, in order, by the names they have in the ONNX model.
         onnx: makes the same network as a serialised ONNX model (fp32, free batch dimension).
     """
 
     module: "Callable[[], nn.Module]" = field(repr=False)
-    input_shapes: tuple[tuple[int, ...], ...]
+    inputs: Mapping[str, TensorSpec]
     onnx: Callable[[], bytes] = field(repr=False)
 
 
@@ -55,5 +56,6 @@ class Runtime(Protocol):
         The timer, called with n, runs the network n times and returns (wall, own): n wall times
         and n times of the work itself by the clock that other work disturbs least (nanoseconds) --
         the thread's own time on one CPU thread, device events on a GPU, else the wall times again.
-        Inputs are standard normal, of the target's batch size, and lie where the runtime computes.
+        Inputs are standard normal (zeros and ones where it takes integers), of the target's
+        batch size, and lie where the runtime computes.
         """

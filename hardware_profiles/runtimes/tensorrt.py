@@ -5,7 +5,7 @@ between events around the inference, of which the profile keeps medians.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from importlib import import_module
@@ -22,7 +22,7 @@ from hardware_profiles.runtimes.runtime import RuntimeSettings, Workload
 from hardware_profiles.runtimes.torch_cuda import captured, cuda_device, cuda_target
 from hardware_profiles.runtimes.torch_network import check_settings, random_inputs
 from hardware_profiles.target import Precision, Target
-from search_spaces import InputError, MissingExtraError
+from search_spaces import InputError, MissingExtraError, TensorSpec
 
 PRECISIONS = ("fp32", "fp16")
 WORKSPACE_BYTES = 4 << 30  # that a layer may take for itself
@@ -72,17 +72,17 @@ class TensorRT:
         path = self._cache / f"{engine_key(model, self._settings.batch_size)}.plan"
         engine = self._load(path.read_bytes()) if path.exists() else None
         if engine is None:  # not there, or refused: of an interrupted disk or another driver
-            plan = self._build(model)
+            plan = self._build(model, workload.inputs)
             write_atomic(path, plan)
             engine = self._load(plan)
         if engine is None:
             raise InputError(f"TensorRT does not load what it built: {self._log.last()}")
-        return self._opened(engine)
+        return self._opened(engine, workload.inputs)
 
     @contextmanager
-    def _opened(self, engine: Any) -> Iterator[Timer]:
+    def _opened(self, engine: Any, sizes: Mapping[str, TensorSpec]) -> Iterator[Timer]:
         context = engine.create_execution_context()
-        tensors = self._bind(engine, context)
+        tensors = self._bind(engine, context, sizes)
 
         def enqueue() -> None:
             if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
@@ -92,15 +92,19 @@ class TensorRT:
             yield timer
         del tensors  # the engine reads and writes them until here
 
-    def _bind(self, engine: Any, context: Any) -> dict[str, Tensor]:
+    def _bind(
+        self, engine: Any, context: Any, sizes: Mapping[str, TensorSpec]
+    ) -> dict[str, Tensor]:
         """Give the context its inputs, standard normal, and room for its outputs, by name."""
         trt = self._trt
         dtypes = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
+        dtypes[trt.DataType.INT64] = torch.int64
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         for name in inputs:
             dims = tuple(engine.get_tensor_shape(name))
-            context.set_input_shape(name, profile_shape(name, dims, self._settings.batch_size))
+            shape = profile_shape(name, dims, self._settings.batch_size, sizes.get(name))
+            context.set_input_shape(name, shape)
         missing = context.infer_shapes()
         assert not missing, f"shapes of {missing} do not follow from the inputs"
         tensors = {}
@@ -110,7 +114,13 @@ class TensorRT:
                 dtypes[engine.get_tensor_dtype(name)],
             )
             (tensors[name],) = (
-                random_inputs([shape[1:]], shape[0], dtype, self._device, torch.contiguous_format)
+                random_inputs(
+                    [TensorSpec(shape[1:], "int64" if dtype == torch.int64 else "float32")],
+                    shape[0],
+                    dtype,
+                    self._device,
+                    torch.contiguous_format,
+                )
                 if name in inputs
                 else [torch.empty(shape, dtype=dtype, device=self._device)]
             )
@@ -121,7 +131,7 @@ class TensorRT:
         """Return the engine, or None where TensorRT refuses the plan."""
         return self._runtime.deserialize_cuda_engine(plan)
 
-    def _build(self, model: bytes) -> bytes:
+    def _build(self, model: bytes, sizes: Mapping[str, TensorSpec]) -> bytes:
         """Build a serialised engine at the batch size, with what earlier builds timed."""
         trt = self._trt
         builder = trt.Builder(self._log)
@@ -138,7 +148,8 @@ class TensorRT:
         profile = builder.create_optimization_profile()
         for i in range(network.num_inputs):
             source = network.get_input(i)
-            shape = profile_shape(source.name, tuple(source.shape), self._settings.batch_size)
+            dims, spec = tuple(source.shape), sizes.get(source.name)
+            shape = profile_shape(source.name, dims, self._settings.batch_size, spec)
             profile.set_shape(source.name, shape, shape, shape)
         config.add_optimization_profile(profile)
         self._attach_timing_cache(config)
@@ -198,19 +209,26 @@ def engine_key(model: bytes, batch_size: int) -> str:
     )
 
 
-def profile_shape(name: str, dims: Sequence[int], batch_size: int) -> tuple[int, ...]:
-    """Fill in the batch of an input; free dimensions are -1.
+def profile_shape(
+    name: str, dims: Sequence[int], batch_size: int, spec: TensorSpec | None = None
+) -> tuple[int, ...]:
+    """Fill in the batch of an input, and the sizes that `spec` states; free dimensions are -1.
 
     Raises:
-        InputError: more than the batch is free, or the batch is fixed and another one.
+        InputError: more is free than the batch and what `spec` lets be free, or the batch is fixed
+            and another one.
     """
-    if not dims or -1 in dims[1:]:
+    sizes = list(dims[1:])
+    for i in spec.free if spec is not None else ():
+        if i < len(sizes) and spec is not None and sizes[i] == -1:
+            sizes[i] = spec.shape[i]
+    if not dims or -1 in sizes:
         raise InputError(
             f"expected an input whose batch alone is free, got {name!r} of shape {tuple(dims)}"
         )
     if dims[0] not in (-1, batch_size):
         raise InputError(f"{name!r} has a fixed batch of {dims[0]}, expected {batch_size}")
-    return (batch_size, *dims[1:])
+    return (batch_size, *sizes)
 
 
 def model_in(precision: Precision, workload: Workload) -> bytes:

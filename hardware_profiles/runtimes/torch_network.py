@@ -1,12 +1,12 @@
 """A workload as torch runs it, and the settings that only some runtimes know."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtimes.runtime import RuntimeSettings, Workload
-from search_spaces import InputError
+from search_spaces import InputError, TensorSpec
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 INPUT_SEED = 0
@@ -38,22 +38,27 @@ def load(
     """Make the network and its inputs where they are to run, images in channels-last order."""
     module = workload.module().eval().to(device=device, dtype=dtype)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-    return module, random_inputs(workload.input_shapes, batch_size, dtype, device)
+    return module, random_inputs(workload.inputs.values(), batch_size, dtype, device)
 
 
 def random_inputs(
-    shapes: Collection[tuple[int, ...]],
+    specs: Iterable[TensorSpec],
     batch_size: int,
     dtype: torch.dtype,
     device: torch.device,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> list[Tensor]:
-    """Draw standard normal inputs: `batch_size x shape` each; 4-d ones in `memory_format`."""
+    """Draw standard normal inputs, `batch_size x shape` each, 4-d ones in `memory_format`; zeros
+    and ones where integers are taken.
+    """
     generator = torch.Generator().manual_seed(INPUT_SEED)
-    inputs = [torch.randn(batch_size, *shape, generator=generator) for shape in shapes]
-    return [
-        one.to(device, dtype).contiguous(
-            memory_format=memory_format if one.dim() == 4 else torch.contiguous_format
-        )
-        for one in inputs
-    ]
+    inputs = []
+    for spec in specs:
+        shape = (batch_size, *spec.shape)
+        if spec.dtype == "int64":
+            inputs.append(torch.randint(0, 2, shape, generator=generator).to(device))
+            continue
+        layout = memory_format if len(shape) == 4 else torch.contiguous_format
+        normal = torch.randn(shape, generator=generator)
+        inputs.append(normal.to(device, dtype).contiguous(memory_format=layout))
+    return inputs

@@ -1,9 +1,13 @@
 """The one place that says who shares what."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from search_spaces.layer_module import layer_module, layer_skeleton, parameter_shapes
+from search_spaces.layer_modules import layer_skeleton, parameter_shapes
+from search_spaces.layer_modules.initial import initialise
 from search_spaces.layer_spec import LayerSpec
 
 
@@ -19,23 +23,36 @@ def leading_slice(weights: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 class ElasticLayer(nn.Module):
-    """Shared weights of one slot; any spec up to the largest runs on slices of them.
+    """Shared weights of one slot; every spec of the slot runs on slices of them.
 
-    `slice` is the only sharing rule: `forward` runs the plain module of a spec on the slices,
-    extraction copies them. A kind that shares otherwise subclasses and overrides `slice` alone.
+    A weight is as large as the largest of that name in any spec; one that only some specs have (a
+    projected shortcut, one of several operations) is theirs alone. `slice` is the only sharing
+    rule: `forward` runs the plain module of a spec on the slices, extraction copies them. A kind
+    that shares otherwise subclasses and overrides `slice` alone.
 
     Args:
-        largest: the spec with the greatest value of every size in the slot.
+        specs: all that the slot can hold.
     """
 
-    def __init__(self, largest: LayerSpec) -> None:
+    def __init__(self, specs: Sequence[LayerSpec]) -> None:
         super().__init__()
-        self.largest = largest
-        self.shared = layer_module(largest)
-        for module in self.shared.modules():  # a supernet keeps no running statistics
-            if isinstance(module, nn.BatchNorm2d):
-                module.track_running_stats = False
-                module.running_mean = module.running_var = module.num_batches_tracked = None
+        self.shared = nn.Module()  # weights alone, by the names they have in the plain modules
+        self._owners: dict[str, nn.Module] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for spec in specs:
+            for name, shape in parameter_shapes(spec).items():
+                before = shapes.get(name, shape)
+                shapes[name] = tuple(map(max, before, shape))
+                owner = name.rpartition(".")[0]
+                self._owners.setdefault(name, layer_skeleton(spec).get_submodule(owner))
+        for name, shape in shapes.items():
+            _register(self.shared, name, nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise every weight by the kind of module that owns it."""
+        for name, parameter in self.shared.named_parameters():
+            initialise(self._owners[name], name.rpartition(".")[2], parameter)
 
     def slice(self, spec: LayerSpec) -> dict[str, Tensor]:
         """Return the weights of `spec` as views of the shared ones, by parameter name of the plain
@@ -46,10 +63,18 @@ class ElasticLayer(nn.Module):
             for name, shape in parameter_shapes(spec).items()
         }
 
-    def forward(self, inputs: Tensor, spec: LayerSpec) -> Tensor:
+    def forward(self, spec: LayerSpec, *inputs: Tensor) -> Tensor:
         """Run the layer of `spec`, norms on the statistics of this batch."""
         weights = self.slice(spec)
-        outputs: Tensor = functional_call(
-            layer_skeleton(spec), weights, (inputs,), tie_weights=False
-        )
+        outputs: Tensor = functional_call(layer_skeleton(spec), weights, inputs, tie_weights=False)
         return outputs
+
+
+def _register(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Put a parameter at a dotted name, making the modules on the way."""
+    *path, last = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.register_parameter(last, parameter)

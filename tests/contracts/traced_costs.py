@@ -4,9 +4,15 @@ import operator
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-BYTES = 4  # fp32
+BYTES_OF_NUMBER = {torch.int64: 8}  # all else is stated for fp32
+SUMS_AND_PRODUCTS = {operator.add, operator.mul, torch.add, torch.mul}
+NORMS = (_BatchNorm, nn.LayerNorm, nn.RMSNorm)
+VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
+VIEW_METHODS = {"flatten", "unflatten", "transpose", "permute", "unsqueeze", "squeeze", "select"}
+VIEW_FUNCTIONS = {operator.getitem, torch.select, torch.flatten, torch.unflatten, torch.transpose}
 
 
 class _Recorder(fx.Interpreter):
@@ -18,56 +24,68 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node):
         result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            self.num_bytes[n] = result.numel() * BYTES
+        is_activation = isinstance(result, torch.Tensor) and n.op != "get_attr"
+        size = BYTES_OF_NUMBER.get(result.dtype, 4) if is_activation else 0
+        self.num_bytes[n] = result.numel() * size if is_activation else 0
         return result
 
 
-def _shares_first_input(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Norms, activations, sums and products write over their first input; flatten is a view."""
-    if node.op == "call_function":
-        return node.target in (operator.add, operator.mul)
-    if node.op != "call_module":
-        return node.op == "output"
-    child = module.get_submodule(node.target)
-    return (
-        isinstance(child, (nn.BatchNorm2d, nn.Flatten))
-        or child.__class__.__module__ == "torch.nn.modules.activation"
-    )
+def _is_view(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the result lies in the memory of the first input."""
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(node.target), VIEW_MODULES)
+    return node.target in (VIEW_METHODS if node.op == "call_method" else VIEW_FUNCTIONS)
 
 
-def peak_activation_bytes(module: fx.GraphModule, inputs: torch.Tensor) -> int:
-    """The most bytes alive at once, the input included; a tensor lives until its last use."""
+def _may_write_over(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Norms, activations, sums and products write over their first input if nobody needs it."""
+    if node.op == "call_module":
+        child = module.get_submodule(node.target)
+        activation = child.__class__.__module__ == "torch.nn.modules.activation"
+        return isinstance(child, NORMS) or activation
+    return node.op == "call_function" and node.target in SUMS_AND_PRODUCTS
+
+
+def peak_activation_bytes(module: fx.GraphModule, *inputs: torch.Tensor) -> int:
+    """The most bytes alive at once, the inputs included; a tensor lives until its last use, the
+    network's outputs to the end.
+    """
     recorder = _Recorder(module)
     with torch.no_grad():
-        recorder.run(inputs)
+        recorder.run(*inputs)
     nodes = list(module.graph.nodes)
     position = {node: i for i, node in enumerate(nodes)}
     storage: dict[fx.Node, fx.Node] = {}  # node -> the node that allocated its memory
+    members: dict[fx.Node, list[fx.Node]] = {}
     for node in nodes:
-        source = node.all_input_nodes[0] if node.all_input_nodes else None
-        shares = source is not None and _shares_first_input(module, node)
-        if shares and node.op != "output":
-            assert recorder.num_bytes[node] == recorder.num_bytes[source]
-            # nothing may be overwritten that a later node still reads
-            assert max(position[user] for user in source.users) == position[node]
-        storage[node] = storage[source] if shares else node
-    last_use = {node: i for node, i in position.items() if storage[node] is node}
-    for node in nodes:
-        for user in (node, *node.users):
-            last_use[storage[node]] = max(last_use[storage[node]], position[user])
+        storage[node] = node
+        if node.all_input_nodes:
+            first = storage[node.all_input_nodes[0]]
+            readers = [position[user] for member in members[first] for user in member.users]
+            last_read = max(readers) == position[node]
+            fits = recorder.num_bytes[node] == recorder.num_bytes[first]
+            writes_over = _may_write_over(module, node) and last_read and fits
+            if _is_view(module, node) or writes_over:
+                storage[node] = first
+        members.setdefault(storage[node], []).append(node)
+    last_use = {
+        owner: max(position[user] for member in group for user in (member, *member.users))
+        for owner, group in members.items()
+    }
     return max(
         sum(
-            recorder.num_bytes[node] for node, end in last_use.items() if position[node] <= i <= end
+            recorder.num_bytes[owner]
+            for owner, end in last_use.items()
+            if position[owner] <= i <= end and owner.op != "output"
         )
         for i in range(len(nodes))
     )
 
 
-def counted_macs(module: nn.Module, inputs: torch.Tensor) -> int:
+def counted_macs(module: nn.Module, *inputs: torch.Tensor) -> int:
     """Half of the floating-point operations that torch counts."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(inputs)
+        module(*inputs)
     flops = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2

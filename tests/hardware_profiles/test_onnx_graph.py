@@ -14,7 +14,7 @@ from torch import fx, nn
 from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
 from hardware_profiles.profile_device import onnx_session
 from search_spaces import SPACES, build_space
-from search_spaces.layer_module import layer_module
+from search_spaces.layer_modules import layer_module
 from search_spaces.layer_spec import LAYER_KINDS
 from search_spaces.supernet import Supernet
 

@@ -5,7 +5,7 @@ import torch
 from torch import fx, nn
 
 from search_spaces import LayerSpec
-from search_spaces.layer_module import LAYER_MODULES, layer_module, layer_skeleton
+from search_spaces.layer_modules import LAYER_MODULES, layer_module, layer_skeleton
 from search_spaces.layer_spec import BYTES_PER_ELEMENT, LAYER_KINDS
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
@@ -68,7 +68,7 @@ def test_formulas_equal_what_torch_does():
     for spec in SPECS:
         # a chain of one, traced like a subnet: norms and blocks fall into their operations
         module = fx.symbolic_trace(nn.Sequential(layer_module(spec))).eval()
-        inputs = torch.zeros(1, *spec.input_shapes[0])
+        inputs = torch.zeros(1, *spec.inputs[0].shape)
         kind = LAYER_KINDS[spec.kind]
         computed = (
             int(kind.macs(spec.values)),

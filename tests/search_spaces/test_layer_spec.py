@@ -29,7 +29,7 @@ def test_fields_by_name():
     spec = LayerSpec.of("conv_norm", CONV)
     assert spec["stride"] == 2
     assert spec.values == CONV
-    assert spec.input_shapes == ((3, 9, 7),)
+    assert [one.shape for one in spec.inputs] == [(3, 9, 7)]
 
 
 def test_json_round_trip():

@@ -47,7 +47,7 @@ def test_architectures_of_another_space_are_refused():
     supernet = Supernet(build_space("mobilenet-digits"))
     other = build_space("mobilenet-cifar")
     stranger = other.decode(other.smallest()[0])
-    for use in (supernet.extract, supernet.layers, supernet.input_shapes):
+    for use in (supernet.extract, supernet.layers, supernet.inputs):
         with pytest.raises(InputError, match="mobilenet-cifar@1"):
             use(stranger)
     with pytest.raises(InputError, match="mobilenet-cifar@1"):

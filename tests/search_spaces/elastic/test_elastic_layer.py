@@ -4,7 +4,7 @@ import torch
 from search_spaces import LayerSpec
 from search_spaces.elastic import ElasticLayer
 from search_spaces.elastic.elastic_layer import leading_slice
-from search_spaces.layer_module import layer_module
+from search_spaces.layer_modules import layer_module
 
 LARGEST = LayerSpec.of(
     "inverted_residual",
@@ -29,7 +29,7 @@ SMALLER = LayerSpec.of(
 
 
 def random_layer(largest: LayerSpec) -> ElasticLayer:
-    layer, generator = ElasticLayer(largest), torch.Generator().manual_seed(0)
+    layer, generator = ElasticLayer([largest, SMALLER]), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-1, 1, generator=generator)
@@ -86,11 +86,11 @@ def test_slices_by_hand():
 def test_forward_equals_the_plain_module_on_the_slices(spec):
     layer, module = random_layer(LARGEST), layer_module(spec).train()
     module.load_state_dict(layer.slice(spec), strict=False)
-    shape = spec.input_shapes[0]
+    shape = spec.inputs[0].shape
     inputs = torch.randn(8, *shape, generator=torch.Generator().manual_seed(1))
     before = inputs.clone()
     with torch.no_grad():
-        torch.testing.assert_close(layer(inputs, spec), module(inputs), rtol=0, atol=1e-5)
+        torch.testing.assert_close(layer(spec, inputs), module(inputs), rtol=0, atol=1e-5)
     assert torch.equal(inputs, before)  # activations in place never reach the input
 
 
@@ -98,8 +98,8 @@ def test_norms_use_the_batch_in_either_mode():
     layer = random_layer(LARGEST)
     inputs = torch.randn(8, 5, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        trained = layer.train()(inputs, SMALLER)
-        evaluated = layer.eval()(inputs, SMALLER)
+        trained = layer.train()(SMALLER, inputs)
+        evaluated = layer.eval()(SMALLER, inputs)
         assert torch.equal(trained, evaluated)
         # of one batch, each channel leaves the last norm with its own shift as mean
         means = (trained - inputs).mean(dim=(0, 2, 3))

@@ -1,20 +1,11 @@
-"""A layer spec as a plain torch module: the very code that runs in the supernet, in subnets and
-under the profiler.
-"""
+"""Convolutional blocks on images."""
 
 from collections.abc import Callable
-from functools import lru_cache
 
-import torch
 from torch import Tensor, nn
 
+from search_spaces.layer_modules.activations import ACTIVATIONS
 from search_spaces.layer_spec import LayerSpec
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hard_swish": nn.Hardswish}
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels)
 
 
 class ConvNorm(nn.Module):
@@ -31,7 +22,7 @@ class ConvNorm(nn.Module):
             padding=kernel // 2,
             bias=False,
         )
-        self.norm = _norm(spec["out_channels"])
+        self.norm = nn.BatchNorm2d(spec["out_channels"])
         self.activation = ACTIVATIONS[spec["activation"]](inplace=True)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -73,7 +64,7 @@ class InvertedResidual(nn.Module):
         activation = ACTIVATIONS[spec["activation"]]
         self.expand = (
             nn.Sequential(
-                nn.Conv2d(source, mid, 1, bias=False), _norm(mid), activation(inplace=True)
+                nn.Conv2d(source, mid, 1, bias=False), nn.BatchNorm2d(mid), activation(inplace=True)
             )
             if mid != source
             else None
@@ -81,13 +72,13 @@ class InvertedResidual(nn.Module):
         self.depthwise = nn.Conv2d(
             mid, mid, kernel, spec["stride"], kernel // 2, groups=mid, bias=False
         )
-        self.depthwise_norm = _norm(mid)
+        self.depthwise_norm = nn.BatchNorm2d(mid)
         self.activation = activation(inplace=True)
         self.squeeze_excite = (
             SqueezeExcite(mid, spec["squeeze_channels"]) if spec["squeeze_channels"] else None
         )
         self.project = nn.Conv2d(mid, result, 1, bias=False)
-        self.project_norm = _norm(result)
+        self.project_norm = nn.BatchNorm2d(result)
         self.residual = spec["stride"] == 1 and source == result
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -100,53 +91,15 @@ class InvertedResidual(nn.Module):
         return inputs + hidden if self.residual else hidden
 
 
-class Classifier(nn.Module):
-    """Global average pool, hidden layer, logits: b x in x h x w -> b x classes."""
-
-    def __init__(self, spec: LayerSpec) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.hidden = nn.Linear(spec["in_channels"], spec["hidden_channels"], bias=False)
-        self.activation = ACTIVATIONS[spec["activation"]](inplace=True)
-        self.logits = nn.Linear(spec["hidden_channels"], spec["num_classes"])
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Apply the layer."""
-        hidden = self.flatten(self.pool(inputs))
-        logits: Tensor = self.logits(self.activation(self.hidden(hidden)))
-        return logits
+def _convolution(spec: LayerSpec) -> nn.Module:
+    kernel = spec["kernel"]
+    return nn.Sequential(
+        nn.Conv2d(spec["in_channels"], spec["out_channels"], kernel, spec["stride"], kernel // 2)
+    )
 
 
-LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
+CONVOLUTIONS: dict[str, Callable[[LayerSpec], nn.Module]] = {
     "conv_norm": ConvNorm,
+    "convolution": _convolution,
     "inverted_residual": InvertedResidual,
-    "classifier": Classifier,
 }
-
-
-def layer_module(spec: LayerSpec) -> nn.Module:
-    """Build the plain module of a spec, with torch's initialisation and empty norm statistics."""
-    return LAYER_MODULES[spec.kind](spec)
-
-
-@lru_cache(maxsize=8192)
-def layer_skeleton(spec: LayerSpec) -> nn.Module:
-    """Build the same module without weights (on the meta device), its norms always on batch
-    statistics.
-
-    The supernet runs it with slices of shared weights in place of its own; it must not be changed.
-    """
-    with torch.device("meta"):
-        module = layer_module(spec)
-    for child in module.modules():
-        if isinstance(child, nn.BatchNorm2d):
-            child.track_running_stats = False
-            child.running_mean = child.running_var = child.num_batches_tracked = None
-    return module
-
-
-@lru_cache(maxsize=8192)
-def parameter_shapes(spec: LayerSpec) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter of the plain module, by name."""
-    return {n: tuple(p.shape) for n, p in layer_skeleton(spec).named_parameters()}

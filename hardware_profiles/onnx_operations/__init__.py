@@ -1,0 +1,19 @@
+"""How every operation of our plain modules becomes ONNX: one emitter each."""
+
+from typing import Any
+
+from torch import nn
+
+from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, UnknownOperationError
+from hardware_profiles.onnx_operations.convolution import CONVOLUTION_MODULES
+from hardware_profiles.onnx_operations.elementwise import (
+    ELEMENTWISE_FUNCTIONS,
+    ELEMENTWISE_METHODS,
+    ELEMENTWISE_MODULES,
+)
+
+MODULES: dict[type[nn.Module], Emitter] = {**CONVOLUTION_MODULES, **ELEMENTWISE_MODULES}
+FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS}
+METHODS: dict[str, Emitter] = {**ELEMENTWISE_METHODS}
+
+__all__ = ["FUNCTIONS", "METHODS", "MODULES", "Call", "Emitter", "Graph", "UnknownOperationError"]

@@ -1,0 +1,10 @@
+"""Kinds of layers as formulas (numpy, no torch); `layer_modules` holds the torch modules of the
+same names.
+"""
+
+from search_spaces.layer_kind import LayerKind
+from search_spaces.layer_kinds.classifier import CLASSIFIERS
+from search_spaces.layer_kinds.convolution import CONVOLUTIONS
+
+LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS}
+"""The catalogue: name -> formulas."""
