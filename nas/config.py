@@ -19,8 +19,8 @@ from pydantic import (
 
 from hardware_profiles.artifact import describe
 from hardware_profiles.target import Precision
-from nas.python_function import PREFIX
 from search_spaces import SPACES, InputError, unknown_name
+from search_spaces.python_name import PREFIX, is_python_name
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -45,7 +45,7 @@ class SpaceConfig(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if not name.startswith(PREFIX) and name not in SPACES:
+        if not is_python_name(name) and name not in SPACES:
             raise unknown_name("space", name, SPACES)
         return _function_name(name)
 
@@ -83,7 +83,7 @@ class TaskConfig(Section):
         own = {"loss": "cross-entropy", "metric": "accuracy"}.get(str(info.field_name))
         if name is None or name == own:
             return name
-        if not name.startswith(PREFIX):
+        if not is_python_name(name):
             known = f"{own!r} or " if own else ""
             raise InputError(f"expected {known}python:package.module:function, got {name!r}")
         return _function_name(name)
@@ -193,7 +193,7 @@ class SearchConfig(Section):
 
 def _function_name(name: str) -> str:
     """Check the form of a `python:` name; whether it is there is seen where it is used."""
-    if name.startswith(PREFIX) and not all(name.removeprefix(PREFIX).partition(":")):
+    if is_python_name(name) and not all(name.removeprefix(PREFIX).partition(":")):
         raise InputError(f"expected python:package.module:function, got {name!r}")
     return name
 
