@@ -1,8 +1,8 @@
 """Prints, for the spaces of the catalogue, how large they are and how exact their subnets are.
 
-    python benchmarks/families.py sizes                    # every space: size, least and largest
-    python benchmarks/families.py exact [NAME ...]         # supernet, subnet, file and costs agree
-    python benchmarks/families.py speed [NAME ...]         # supernet against subnet, batch 64
+python benchmarks/families.py sizes                    # every space: size, least and largest
+python benchmarks/families.py exact [NAME ...]         # supernet, subnet, file and costs agree
+python benchmarks/families.py speed [NAME ...]         # supernet against subnet, batch 64
 """
 
 import argparse
@@ -37,7 +37,9 @@ ROUNDS = 15
 
 
 def sizes() -> None:
-    print(f"{'space':20} {'architectures':>14} {'':8} {'MACs':>12} {'parameters':>12} {'memory':>10}")
+    print(
+        f"{'space':20} {'architectures':>14} {'':8} {'MACs':>12} {'parameters':>12} {'memory':>10}"
+    )
     for name in SPACES:
         space = build_space(name)
         for word, genome in (("least", space.smallest()), ("largest", space.largest())):
@@ -51,7 +53,9 @@ def sizes() -> None:
 
 
 def exact(names: list[str]) -> None:
-    print(f"{'space':20} {'subnets':>8} {'supernet - subnet':>18} {'subnet - file':>15} {'costs':>9}")
+    print(
+        f"{'space':20} {'subnets':>8} {'supernet - subnet':>18} {'subnet - file':>15} {'costs':>9}"
+    )
     for name in names:
         space = build_space(name)
         supernet = Supernet(space)
