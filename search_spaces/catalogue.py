@@ -8,11 +8,14 @@ from search_spaces.mobilenet import mobilenet_cifar, mobilenet_digits, mobilenet
 from search_spaces.nasbench201 import nasbench201
 from search_spaces.python_name import is_python_name, python_function
 from search_spaces.space import Modality, SearchSpace
+from search_spaces.tdnn import tdnn, tdnn_digits
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,
     "mobilenet-v3": mobilenet_v3,
+    "tdnn": tdnn,
+    "tdnn-digits": tdnn_digits,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,

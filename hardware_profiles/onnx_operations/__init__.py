@@ -11,9 +11,19 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_METHODS,
     ELEMENTWISE_MODULES,
 )
+from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
+from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
 
-MODULES: dict[type[nn.Module], Emitter] = {**CONVOLUTION_MODULES, **ELEMENTWISE_MODULES}
-FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS}
-METHODS: dict[str, Emitter] = {**ELEMENTWISE_METHODS}
+MODULES: dict[type[nn.Module], Emitter] = {
+    **CONVOLUTION_MODULES,
+    **ELEMENTWISE_MODULES,
+    **REDUCTION_MODULES,
+}
+FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS, **JOINING_FUNCTIONS}
+METHODS: dict[str, Emitter] = {
+    **ELEMENTWISE_METHODS,
+    **JOINING_METHODS,
+    **REDUCTION_METHODS,
+}
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "Call", "Emitter", "Graph", "UnknownOperationError"]

@@ -1,6 +1,6 @@
 """The one place that says who shares what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from search_spaces.layer_modules import layer_skeleton, parameter_shapes, run_layer
 from search_spaces.layer_modules.initial import initialise
 from search_spaces.layer_spec import LayerSpec
+
+Shape = tuple[int, ...]
 
 
 def leading_slice(weights: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -23,13 +25,23 @@ def leading_slice(weights: Tensor, shape: tuple[int, ...]) -> Tensor:
     return view
 
 
+def largest_shapes(several: Iterable[Mapping[str, Shape]]) -> dict[str, Shape]:
+    """Return, for every name, the component-wise largest of its shapes."""
+    shapes: dict[str, Shape] = {}
+    for one in several:
+        for name, shape in one.items():
+            shapes[name] = tuple(map(max, shapes.get(name, shape), shape))
+    return shapes
+
+
 class ElasticLayer(nn.Module):
     """Shared weights of one slot; every spec of the slot runs on slices of them.
 
     A weight is as large as the largest of that name in any spec; one that only some specs have (a
     projected shortcut, one of several operations) is theirs alone. `slice` is the only sharing
     rule: `forward` runs the plain module of a spec on the slices, extraction copies them. A kind
-    that shares otherwise subclasses and overrides `slice` alone.
+    that shares otherwise subclasses and overrides `slice` alone, or `covering` too where its
+    slices need more room than the largest shape.
 
     Args:
         specs: all that the slot can hold.
@@ -40,17 +52,18 @@ class ElasticLayer(nn.Module):
         self.shared = nn.Module()  # weights alone, by the names they have in the plain modules
         self._owners: dict[str, nn.Module] = {}
         self._holders: dict[str, tuple[dict[str, nn.Parameter | None], str]] = {}  # for speed
-        shapes: dict[str, tuple[int, ...]] = {}
         for spec in specs:
-            for name, shape in parameter_shapes(spec).items():
-                before = shapes.get(name, shape)
-                shapes[name] = tuple(map(max, before, shape))
+            for name in parameter_shapes(spec):
                 owner = name.rpartition(".")[0]
                 self._owners.setdefault(name, layer_skeleton(spec).get_submodule(owner))
-        for name, shape in shapes.items():
+        for name, shape in self.covering(specs).items():
             holder = _register(self.shared, name, nn.Parameter(torch.empty(shape)))
             self._holders[name] = (holder._parameters, name.rpartition(".")[2])
         self.reset_parameters()
+
+    def covering(self, specs: Sequence[LayerSpec]) -> dict[str, Shape]:
+        """Return the shape of every shared weight, from which all specs can take theirs."""
+        return largest_shapes(parameter_shapes(spec) for spec in specs)
 
     def reset_parameters(self) -> None:
         """Initialise every weight by the kind of module that owns it."""
