@@ -11,8 +11,13 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_METHODS,
     ELEMENTWISE_MODULES,
 )
+from hardware_profiles.onnx_operations.pools import POOL_MODULES
 
-MODULES: dict[type[nn.Module], Emitter] = {**CONVOLUTION_MODULES, **ELEMENTWISE_MODULES}
+MODULES: dict[type[nn.Module], Emitter] = {
+    **CONVOLUTION_MODULES,
+    **ELEMENTWISE_MODULES,
+    **POOL_MODULES,
+}
 FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS}
 METHODS: dict[str, Emitter] = {**ELEMENTWISE_METHODS}
 
