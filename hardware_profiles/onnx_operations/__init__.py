@@ -12,14 +12,19 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_MODULES,
 )
 from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
+from hardware_profiles.onnx_operations.pools import POOL_MODULES
 from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
 
 MODULES: dict[type[nn.Module], Emitter] = {
     **CONVOLUTION_MODULES,
     **ELEMENTWISE_MODULES,
+    **POOL_MODULES,
     **REDUCTION_MODULES,
 }
-FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS, **JOINING_FUNCTIONS}
+FUNCTIONS: dict[Any, Emitter] = {
+    **ELEMENTWISE_FUNCTIONS,
+    **JOINING_FUNCTIONS,
+}
 METHODS: dict[str, Emitter] = {
     **ELEMENTWISE_METHODS,
     **JOINING_METHODS,

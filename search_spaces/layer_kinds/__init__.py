@@ -5,7 +5,13 @@ same names.
 from search_spaces.layer_kind import LayerKind
 from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
+from search_spaces.layer_kinds.residual import RESIDUALS
 from search_spaces.layer_kinds.sequence import SEQUENCES
 
-LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS, **SEQUENCES}
+LAYER_KINDS: dict[str, LayerKind] = {
+    **CONVOLUTIONS,
+    **CLASSIFIERS,
+    **RESIDUALS,
+    **SEQUENCES,
+}
 """The catalogue: name -> formulas."""

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from search_spaces.layer_modules.batch_norm import without_statistics
 from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
+from search_spaces.layer_modules.residual import RESIDUALS
 from search_spaces.layer_modules.sequence import SEQUENCES
 from search_spaces.layer_spec import LayerSpec
 
 LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
     **CONVOLUTIONS,
     **CLASSIFIERS,
+    **RESIDUALS,
     **SEQUENCES,
 }
 """The catalogue, of the same names as `LAYER_KINDS`: name -> module of a spec."""
