@@ -6,6 +6,7 @@ from collections.abc import Callable
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.mobilenet import mobilenet_cifar, mobilenet_digits, mobilenet_v3
 from search_spaces.nasbench201 import nasbench201
+from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
 from search_spaces.python_name import is_python_name, python_function
 from search_spaces.space import Modality, SearchSpace
 
@@ -13,6 +14,9 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,
     "mobilenet-v3": mobilenet_v3,
+    "nasnet-digits": nasnet_digits,
+    "nasnet-cifar": nasnet_cifar,
+    "nasnet-darts": nasnet_darts,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,

@@ -11,9 +11,15 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_METHODS,
     ELEMENTWISE_MODULES,
 )
+from hardware_profiles.onnx_operations.pools import POOL_MODULES
+from hardware_profiles.onnx_operations.slices import SLICE_FUNCTIONS
 
-MODULES: dict[type[nn.Module], Emitter] = {**CONVOLUTION_MODULES, **ELEMENTWISE_MODULES}
-FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS}
+MODULES: dict[type[nn.Module], Emitter] = {
+    **CONVOLUTION_MODULES,
+    **ELEMENTWISE_MODULES,
+    **POOL_MODULES,
+}
+FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS, **SLICE_FUNCTIONS}
 METHODS: dict[str, Emitter] = {**ELEMENTWISE_METHODS}
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "Call", "Emitter", "Graph", "UnknownOperationError"]

@@ -3,8 +3,9 @@ same names.
 """
 
 from search_spaces.layer_kind import LayerKind
+from search_spaces.layer_kinds.cell import CELLS
 from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
 
-LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS}
+LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS, **CELLS}
 """The catalogue: name -> formulas."""
