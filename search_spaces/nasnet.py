@@ -5,9 +5,7 @@ A node adds up two sides, each an operation on the output of either of the two c
 an earlier node; a cell's output is all its nodes joined.
 """
 
-import ast
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,8 @@ import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
 from search_spaces.errors import InputError
-from search_spaces.layer_slot import LayerSlot, OptionValues, Selected
+from search_spaces.genotype import genotype_parts
+from search_spaces.layer_slot import LayerSlot, OptionValues, Selected, fixed_slot
 from search_spaces.space import Dimension, Population, SearchSpace
 
 OPERATIONS = (
@@ -147,10 +146,9 @@ class _Image:
 
 def _slots(preset: NasNet, num_classes: int, input_channels: int) -> list[LayerSlot]:
     stem = _Image("stem", STEM_FACTOR * preset.channels, preset.resolution)
-    fields = {"in_channels": input_channels, "out_channels": stem.channels, "kernel": 3}
-    slots = [
-        _fixed("stem", "conv_norm", ("input",), stem.side, fields | {"stride": 1} | _NO_ACTIVATION)
-    ]
+    size = {"height": stem.side, "width": stem.side, "kernel": 3, "stride": 1}
+    width = {"in_channels": input_channels, "out_channels": stem.channels}
+    slots = [fixed_slot("stem", "conv_norm", size | width | {"activation": "none"}, ("input",))]
     reductions = {preset.num_cells // 3, 2 * preset.num_cells // 3}
     before, last = stem, stem
     channels = preset.channels
@@ -160,22 +158,12 @@ def _slots(preset: NasNet, num_classes: int, input_channels: int) -> list[LayerS
         cell_slots, output = _cell(preset, f"cell{position + 1}", reduces, channels, before, last)
         slots += cell_slots
         before, last = last, output
-    end = {"in_channels": last.channels, "hidden_channels": 0, "num_classes": num_classes}
-    return [
-        *slots,
-        _fixed("classifier", "classifier", (last.name,), last.side, end | _NO_ACTIVATION),
-    ]
+    end: dict[str, Any] = {"hidden_channels": 0, "num_classes": num_classes, "activation": "none"}
+    return [*slots, fixed_slot("classifier", "classifier", _read(last) | end, (last.name,))]
 
 
-_NO_ACTIVATION = {"activation": "none"}
-
-
-def _fixed(
-    name: str, kind: str, reads: tuple[str, ...], side: int, fields: Mapping[str, Any]
-) -> LayerSlot:
-    """Return a slot that no choice changes."""
-    whole = {"height": side, "width": side, **fields}
-    return LayerSlot(name, kind, (), lambda values: whole, reads=reads)
+def _read(image: _Image) -> dict[str, Any]:
+    return {"in_channels": image.channels, "height": image.side, "width": image.side}
 
 
 def _cell(
@@ -184,24 +172,24 @@ def _cell(
     """Return a cell's slots and its output, which joins all nodes."""
     slots, states = [], []
     for i, image in enumerate((before, last), start=1):
-        fields = {"in_channels": image.channels, "out_channels": channels}
-        kind = "relu_conv_norm" if image.side == last.side else "factorized_reduce"
-        if kind == "relu_conv_norm":
-            fields |= {"kernel": 1, "stride": 1}
         states.append(f"{name}_input{i}")
-        slots.append(_fixed(states[-1], kind, (image.name,), image.side, fields))
+        fields = _read(image) | {"out_channels": channels}
+        if image.side == last.side:
+            kind, fields = "relu_conv_norm", fields | {"kernel": 1, "stride": 1}
+        else:
+            kind = "factorized_reduce"
+        slots.append(fixed_slot(states[-1], kind, fields, (image.name,)))
     side = last.side // 2 if reduces else last.side
-    size = {"channels": channels, "num_inputs": len(SIDES)}
+    size = {"channels": channels, "height": side, "width": side}
     for node in range(1, preset.num_nodes + 1):
         ends = []
         for s in SIDES:
             ends.append(f"{name}_node{node}_side{s}")
             slots.append(_side(ends[-1], reduces, channels, last.side, node, s, tuple(states)))
         states.append(f"{name}_node{node}")
-        slots.append(_fixed(states[-1], "sum", tuple(ends), side, size))
+        slots.append(fixed_slot(states[-1], "sum", size | {"num_inputs": 2}, tuple(ends)))
     nodes = tuple(states[2:])
-    joined = {"channels": channels, "num_inputs": len(nodes)}
-    slots.append(_fixed(name, "concat", nodes, side, joined))
+    slots.append(fixed_slot(name, "concat", size | {"num_inputs": len(nodes)}, nodes))
     return slots, _Image(name, len(nodes) * channels, side)
 
 
@@ -250,7 +238,7 @@ def _parse(preset: NasNet, text: str) -> Mapping[str, Value]:
     if text.lstrip().startswith("{"):
         data: Mapping[str, Value] = json.loads(text)
         return data
-    parts = _keywords(re.sub(r"^\s*\w+\s*=(?!=)", "", text))
+    parts = genotype_parts(text)
     expected = [name for cell in CELLS for name in (cell, f"{cell}_concat")]
     if sorted(parts) != sorted(expected):
         raise InputError(f"expected {', '.join(expected)}, got {', '.join(parts) or 'nothing'}")
@@ -260,35 +248,13 @@ def _parse(preset: NasNet, text: str) -> Mapping[str, Value]:
         edges, joined = parts[cell], parts[f"{cell}_concat"]
         if len(edges) != len(places) or list(joined) != _joined(preset.num_nodes):
             raise InputError(
-                f"expected {len(places)} operations a cell, nodes {_joined(preset.num_nodes)} joined"
+                f"expected {len(places)} operations a cell and nodes "
+                f"{_joined(preset.num_nodes)} joined"
             )
         for place, (operation, source) in zip(places, edges, strict=True):
             values[_source(cell, *place)] = source
             values[_operation(cell, *place)] = operation
     return values
-
-
-def _keywords(text: str) -> dict[str, Any]:
-    """Read `Genotype(keyword=literal, ...)`; nothing is evaluated but literals and ranges."""
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, MemoryError):
-        call = None
-    if not (_is_call(call, "Genotype") and not call.args):
-        raise InputError("expected Genotype(normal=[('sep_conv_3x3', 0), ...], ...)")
-    return {str(keyword.arg): _literal(keyword.value) for keyword in call.keywords}
-
-
-def _literal(node: ast.expr) -> Any:
-    if _is_call(node, "range") and not node.keywords and len(node.args) == 2:
-        start, stop = (ast.literal_eval(argument) for argument in node.args)
-        if 0 <= start <= stop <= 99:
-            return list(range(start, stop))
-    return ast.literal_eval(node)
-
-
-def _is_call(node: Any, name: str) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
 # --- presets --------------------------------------------------------------------------------------

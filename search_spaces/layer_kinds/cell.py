@@ -148,7 +148,7 @@ def _reduction_block_peak(f: Fields, kept: Kept) -> Any:
 
 
 def _several_inputs(f: Fields) -> tuple[TensorSpec, ...]:
-    return _channels_inputs(f) * f["num_inputs"]
+    return _channels_inputs(f) * int(f["num_inputs"])
 
 
 def _sum_peak(f: Fields, kept: Kept) -> Any:

@@ -126,7 +126,7 @@ OPERATIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "sep_conv_3x3": partial(_separable, 3),
     "sep_conv_5x5": partial(_separable, 5),
 }
-"""Operation -> module of (channels, stride). A skip of stride 1 is no layer, `none` has stride 1."""
+"""Operation -> module of (channels, stride); a skip of stride 1 is no layer, `none` has 1."""
 
 
 def _operation(spec: LayerSpec) -> nn.Module:
