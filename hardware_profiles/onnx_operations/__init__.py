@@ -14,6 +14,7 @@ from hardware_profiles.onnx_operations.elementwise import (
 from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
 from hardware_profiles.onnx_operations.pools import POOL_MODULES
 from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
+from hardware_profiles.onnx_operations.slices import SLICE_FUNCTIONS
 
 MODULES: dict[type[nn.Module], Emitter] = {
     **CONVOLUTION_MODULES,
@@ -24,6 +25,7 @@ MODULES: dict[type[nn.Module], Emitter] = {
 FUNCTIONS: dict[Any, Emitter] = {
     **ELEMENTWISE_FUNCTIONS,
     **JOINING_FUNCTIONS,
+    **SLICE_FUNCTIONS,
 }
 METHODS: dict[str, Emitter] = {
     **ELEMENTWISE_METHODS,

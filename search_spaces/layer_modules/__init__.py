@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.layer_modules.batch_norm import without_statistics
+from search_spaces.layer_modules.cell import CELLS
 from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
 from search_spaces.layer_modules.residual import RESIDUALS
@@ -20,6 +21,7 @@ LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
     **CONVOLUTIONS,
     **CLASSIFIERS,
     **RESIDUALS,
+    **CELLS,
     **SEQUENCES,
 }
 """The catalogue, of the same names as `LAYER_KINDS`: name -> module of a spec."""
