@@ -5,6 +5,7 @@ same names.
 from search_spaces.layer_kind import LayerKind
 from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
+from search_spaces.layer_kinds.transformer import TRANSFORMERS
 
-LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS}
+LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS, **TRANSFORMERS}
 """The catalogue: name -> formulas."""

@@ -11,9 +11,14 @@ from torch import nn
 from search_spaces.layer_modules.batch_norm import without_statistics
 from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
+from search_spaces.layer_modules.transformer import TRANSFORMERS
 from search_spaces.layer_spec import LayerSpec
 
-LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {**CONVOLUTIONS, **CLASSIFIERS}
+LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
+    **CONVOLUTIONS,
+    **CLASSIFIERS,
+    **TRANSFORMERS,
+}
 """The catalogue, of the same names as `LAYER_KINDS`: name -> module of a spec."""
 
 
