@@ -3,16 +3,27 @@
 import inspect
 from collections.abc import Callable
 
+from search_spaces.bert import bert_base, bert_mini, bert_small, bert_tiny
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.mobilenet import mobilenet_cifar, mobilenet_digits, mobilenet_v3
 from search_spaces.nasbench201 import nasbench201
 from search_spaces.python_name import is_python_name, python_function
 from search_spaces.space import Modality, SearchSpace
+from search_spaces.vit import vit_base, vit_cifar, vit_digits, vit_small, vit_tiny
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,
     "mobilenet-v3": mobilenet_v3,
+    "vit-digits": vit_digits,
+    "vit-cifar": vit_cifar,
+    "vit-tiny": vit_tiny,
+    "vit-small": vit_small,
+    "vit-base": vit_base,
+    "bert-mini": bert_mini,
+    "bert-tiny": bert_tiny,
+    "bert-small": bert_small,
+    "bert-base": bert_base,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,

@@ -16,9 +16,14 @@ from hardware_profiles.onnx_operations.call import Call, Emitter, Graph
 LAST = np.iinfo(np.int64).max  # an end beyond every axis
 
 
+def _named(call: Call, *names: str) -> dict[str, Any]:
+    """Return the arguments by name, however they were given."""
+    return {**dict(zip(names, call.arguments, strict=False)), **call.settings}
+
+
 def _emit_flatten(graph: Graph, call: Call) -> None:
     """From an axis on; axes before it stay."""
-    arguments = dict(zip(("start_dim", "end_dim"), call.arguments, strict=False)) | call.settings
+    arguments = _named(call, "start_dim", "end_dim")
     start, end = arguments.get("start_dim", 0), arguments.get("end_dim", -1)
     if start < 1 or end != -1:
         raise call.refuse("only from an axis after the batch to the last")
@@ -27,7 +32,7 @@ def _emit_flatten(graph: Graph, call: Call) -> None:
 
 def _emit_unflatten(graph: Graph, call: Call) -> None:
     """Split the last axis, which must be counted from the front."""
-    arguments = dict(zip(("dim", "sizes"), call.arguments, strict=False)) | call.settings
+    arguments = _named(call, "dim", "sizes")
     axis, sizes = arguments["dim"], arguments["sizes"]
     if axis < 1:
         raise call.refuse("an axis counted from the end: count it from the front")
@@ -36,9 +41,7 @@ def _emit_unflatten(graph: Graph, call: Call) -> None:
 
 def _reshape(graph: Graph, call: Call, shape: list[int]) -> None:
     """Reshape to sizes of which 0 means "as it is"."""
-    graph.add(
-        "Reshape", [*call.inputs, graph.integers(f"{call.output}.shape", shape)], call.output
-    )
+    graph.add("Reshape", [*call.inputs, graph.integers(f"{call.output}.shape", shape)], call.output)
 
 
 def _emit_permute(graph: Graph, call: Call) -> None:
@@ -98,7 +101,7 @@ def _emit_pad(graph: Graph, call: Call) -> None:
 
 
 def _emit_mean(graph: Graph, call: Call) -> None:
-    arguments = dict(zip(("dim", "keepdim"), call.arguments, strict=False)) | call.settings
+    arguments = _named(call, "dim", "keepdim")
     if set(arguments) - {"dim", "keepdim"} or arguments.get("dim") is None:
         raise call.refuse("only over stated axes")
     axes = arguments["dim"] if isinstance(arguments["dim"], (tuple, list)) else [arguments["dim"]]

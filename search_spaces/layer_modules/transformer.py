@@ -55,7 +55,8 @@ class Attention(nn.Module):
 
     def _by_head(self, features: Tensor) -> Tensor:
         split: Tensor = features.unflatten(2, (self.heads, self.head_size))  # type: ignore[no-untyped-call]
-        return split.permute(0, 2, 1, 3)
+        by_head: Tensor = split.permute(0, 2, 1, 3)
+        return by_head
 
 
 class _Block(nn.Module):

@@ -84,7 +84,9 @@ SPECS = [
 ]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda s: "-".join([s.kind, *map(str, s.values.values())]))
+@pytest.mark.parametrize(
+    "spec", SPECS, ids=lambda s: "-".join([s.kind, *map(str, s.values.values())])
+)
 def test_every_kind_of_layer_computes_the_same(spec):
     assert_same(layer_module(spec), *spec.inputs)
 
@@ -128,9 +130,7 @@ def test_embedding_takes_ids():
 
 def attention(**settings):
     return Calls(
-        lambda self, x: F.scaled_dot_product_attention(
-            heads(x), heads(x), heads(x), **settings
-        )
+        lambda self, x: F.scaled_dot_product_attention(heads(x), heads(x), heads(x), **settings)
     )
 
 

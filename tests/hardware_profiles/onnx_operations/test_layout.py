@@ -77,9 +77,7 @@ WRONG = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_computes_the_same(name):
     module = Calls(RIGHT[name]).eval()
-    session = onnx_session(
-        onnx_model(module, {"input": TensorSpec(SHAPE)}).SerializeToString()
-    )
+    session = onnx_session(onnx_model(module, {"input": TensorSpec(SHAPE)}).SerializeToString())
     for batch in (1, 3):
         inputs = torch.randn(batch, *SHAPE, generator=torch.Generator().manual_seed(batch))
         with torch.no_grad():
