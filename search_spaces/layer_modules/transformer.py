@@ -80,7 +80,7 @@ class _Block(nn.Module):
 
     def _apply_block(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         if self.is_pre:
-            hidden = inputs + self.attention(self.attention_norm(inputs), mask)
+            hidden: Tensor = inputs + self.attention(self.attention_norm(inputs), mask)
             return hidden + self._feed_forward(self.feed_forward_norm(hidden))
         hidden = self.attention_norm(inputs + self.attention(inputs, mask))
         outputs: Tensor = self.feed_forward_norm(hidden + self._feed_forward(hidden))
