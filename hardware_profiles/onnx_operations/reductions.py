@@ -34,7 +34,9 @@ def _emit_clamp(graph: Graph, call: Call) -> None:
     names = list(call.inputs)
     for name in ("min", "max"):
         bound = call.settings.get(name)
-        names.append("" if bound is None else graph.weight(f"{call.output}.{name}", np.array(bound)))
+        names.append(
+            "" if bound is None else graph.weight(f"{call.output}.{name}", np.array(bound))
+        )
     graph.add("Clip", names, call.output)
 
 

@@ -43,7 +43,7 @@ class GroupedLayer(ElasticLayer):
         return shapes
 
     def slice(self, spec: LayerSpec) -> dict[str, Tensor]:
-        """Return the weights of `spec`; grouped ones may be copies, through which gradients pass."""
+        """Return the weights of `spec`; grouped ones may be copies that gradients pass."""
         weights = {}
         for name, shape in parameter_shapes(spec).items():
             weight = self.shared.get_parameter(name)
