@@ -1,27 +1,25 @@
 import copy
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import fx, nn
 
-from hardware_profiles.onnx_graph import onnx_model
-from hardware_profiles.profile_device import onnx_session
 from search_spaces import LayerSpec, TensorSpec
 from search_spaces.elastic import ELASTIC_LAYERS, ElasticLayer
 from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_modules import layer_module, parameter_shapes
-from search_spaces.layer_modules.batch_norm import BatchNorm
 from search_spaces.layer_slot import Network, NetworkLayer
 from search_spaces.layer_spec import BYTES_PER_ELEMENT
 from search_spaces.supernet import assemble
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import flat_gradient, joined, randomise, taken
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
 BATCH = 8  # the least batch whose statistics are worth comparing
-ONNX_TOLERANCE = 1e-4  # of the greatest output
 
 
 def input_specs(spec: LayerSpec) -> dict[str, TensorSpec]:
@@ -81,21 +79,6 @@ def positions(layer: ElasticLayer, spec: LayerSpec) -> torch.Tensor:
             start += parameter.numel()
         numbers = [weight.flatten().long() for weight in tagged.slice(spec).values()]
     return torch.cat(numbers) if numbers else torch.zeros(0, dtype=torch.long)
-
-
-def with_statistics(spec: LayerSpec, network: nn.Module) -> nn.Module:
-    """Put norms into eval mode with statistics that lie about those of a batch and all differ."""
-    generator = torch.Generator().manual_seed(1)
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    with torch.no_grad():
-        for norm in norms:
-            norm.momentum = None  # the mean over batches
-        network.train()(*random_inputs(spec, 16, seed=2))
-        for norm in norms:
-            shift = torch.randn(norm.num_features, generator=generator)
-            norm.running_mean += 0.3 * norm.running_var.sqrt() * shift
-            norm.running_var *= 0.5 + torch.rand(norm.num_features, generator=generator)
-    return network.eval()
 
 
 class ElasticContract:
@@ -214,19 +197,6 @@ class ElasticContract:
 
     def test_onnx_computes_the_same(self, layer, specs):
         for spec in specs:
-            network = with_statistics(spec, extracted(layer, spec))
-            model = onnx_model(network, input_specs(spec), outputs=["output"])
-            session = onnx_session(model.SerializeToString())
-            for batch in (1, 5):
-                inputs = random_inputs(spec, batch, seed=3)
-                with torch.no_grad():
-                    expected = network(*[tensor.clone() for tensor in inputs]).numpy()
-                feeds = {
-                    name: tensor.numpy()
-                    for name, tensor in zip(input_specs(spec), inputs, strict=True)
-                }
-                (found,) = session.run(["output"], feeds)
-                assert found.shape == expected.shape
-                scale = np.abs(expected).max()
-                assert scale > 0
-                assert np.abs(found - expected).max() <= ONNX_TOLERANCE * scale, spec
+            draw = partial(random_inputs, spec)
+            network = with_statistics(extracted(layer, spec), draw)
+            assert_same_in_onnx(network, input_specs(spec), ["output"], draw)
