@@ -4,21 +4,34 @@ import inspect
 from collections.abc import Callable
 
 from search_spaces.errors import InputError, unknown_name
-from search_spaces.mobilenet import mobilenet_cifar, mobilenet_digits, mobilenet_v3
+from search_spaces.mobilenet import (
+    mobilenet_cifar,
+    mobilenet_digits,
+    mobilenet_v3,
+    mobilenet_v3_w12,
+)
 from search_spaces.nasbench201 import nasbench201, nasbench201_digits
 from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
 from search_spaces.python_name import is_python_name, python_function
+from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
 from search_spaces.space import Modality, SearchSpace
+from search_spaces.tdnn import tdnn, tdnn_digits
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,
     "mobilenet-v3": mobilenet_v3,
+    "mobilenet-v3-w1.2": mobilenet_v3_w12,
+    "resnet-digits": resnet_digits,
+    "resnet-cifar": resnet_cifar,
+    "resnet-50d": resnet_50d,
+    "tdnn-digits": tdnn_digits,
+    "tdnn": tdnn,
     "nasnet-digits": nasnet_digits,
     "nasnet-cifar": nasnet_cifar,
     "nasnet-darts": nasnet_darts,
-    "nasbench201": nasbench201,
     "nasbench201-digits": nasbench201_digits,
+    "nasbench201": nasbench201,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,

@@ -125,7 +125,7 @@ def check_inputs(specs: Mapping[str, TensorSpec], given: tuple[Tensor, ...], tak
     for (name, spec), tensor in zip(specs.items(), given, strict=True):
         found = tuple(tensor.shape[1:])
         fits = len(found) == len(spec.shape) and all(
-            size == wanted or i in spec.free
+            size == wanted or (i in spec.free and size > 0)
             for i, (size, wanted) in enumerate(zip(found, spec.shape, strict=True))
         )
         if not fits:

@@ -11,15 +11,26 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_METHODS,
     ELEMENTWISE_MODULES,
 )
+from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
 from hardware_profiles.onnx_operations.pools import POOL_MODULES
+from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
 from hardware_profiles.onnx_operations.slices import SLICE_FUNCTIONS
 
 MODULES: dict[type[nn.Module], Emitter] = {
     **CONVOLUTION_MODULES,
     **ELEMENTWISE_MODULES,
     **POOL_MODULES,
+    **REDUCTION_MODULES,
 }
-FUNCTIONS: dict[Any, Emitter] = {**ELEMENTWISE_FUNCTIONS, **SLICE_FUNCTIONS}
-METHODS: dict[str, Emitter] = {**ELEMENTWISE_METHODS}
+FUNCTIONS: dict[Any, Emitter] = {
+    **ELEMENTWISE_FUNCTIONS,
+    **JOINING_FUNCTIONS,
+    **SLICE_FUNCTIONS,
+}
+METHODS: dict[str, Emitter] = {
+    **ELEMENTWISE_METHODS,
+    **JOINING_METHODS,
+    **REDUCTION_METHODS,
+}
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "Call", "Emitter", "Graph", "UnknownOperationError"]

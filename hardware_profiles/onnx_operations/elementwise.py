@@ -34,6 +34,12 @@ def _binary(operation: str) -> Emitter:
     return emit
 
 
+def _emit_difference(graph: Graph, call: Call) -> None:
+    if call.settings or call.arguments or len(call.inputs) != 2:
+        raise call.refuse("only two tensors, nothing else")
+    graph.add("Sub", call.inputs, call.output)
+
+
 def _emit_linear(graph: Graph, call: Call) -> None:
     """Gemm takes matrices only, so the general form is a product and a sum."""
     linear = call.module
@@ -56,6 +62,8 @@ def _emit_flatten_module(graph: Graph, call: Call) -> None:
 ELEMENTWISE_MODULES: dict[type[nn.Module], Emitter] = {
     nn.Linear: _emit_linear,
     nn.ReLU: simple("Relu"),
+    nn.Sigmoid: simple("Sigmoid"),
+    nn.Tanh: simple("Tanh"),
     nn.Hardswish: simple("HardSwish"),
     nn.Hardsigmoid: simple("HardSigmoid", alpha=1 / 6, beta=0.5),
     nn.Flatten: _emit_flatten_module,
@@ -65,6 +73,7 @@ ELEMENTWISE_MODULES: dict[type[nn.Module], Emitter] = {
 ELEMENTWISE_FUNCTIONS: dict[Any, Emitter] = {
     operator.add: _binary("Add"),
     operator.mul: _binary("Mul"),
+    operator.sub: _emit_difference,
     torch.add: _binary("Add"),
     torch.mul: _binary("Mul"),
 }

@@ -1,8 +1,9 @@
 """Elastic layers: shared weights and the rule by which layer specs take slices of them."""
 
 from search_spaces.elastic.elastic_layer import ElasticLayer
+from search_spaces.elastic.grouped_layer import GROUPED_LAYERS
 
-ELASTIC_LAYERS: dict[str, type[ElasticLayer]] = {}
+ELASTIC_LAYERS: dict[str, type[ElasticLayer]] = {**GROUPED_LAYERS}
 """Kinds that share their weights otherwise than by leading slices; every other kind is a plain
 `ElasticLayer`.
 """

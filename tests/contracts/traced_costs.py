@@ -8,10 +8,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 BYTES_OF_NUMBER = {torch.int64: 8}  # all else is stated for fp32
-SUMS_AND_PRODUCTS = {operator.add, operator.mul, torch.add, torch.mul}
+SUMS_AND_PRODUCTS = {operator.add, operator.sub, operator.mul, torch.add, torch.mul}
 NORMS = (_BatchNorm, nn.LayerNorm, nn.RMSNorm)
 VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
-VIEW_METHODS = {"flatten", "unflatten", "transpose", "permute", "unsqueeze", "squeeze", "select"}
+VIEW_METHODS = {
+    "flatten",
+    "unflatten",
+    "transpose",
+    "permute",
+    "unsqueeze",
+    "squeeze",
+    "select",
+    "narrow",
+}
 VIEW_FUNCTIONS = {operator.getitem, torch.select, torch.flatten, torch.unflatten, torch.transpose}
 
 
