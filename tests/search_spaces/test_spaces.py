@@ -12,7 +12,6 @@ from tests.contracts.supernet_contract import SupernetContract
 
 cached_space = cache(build_space)  # spaces are immutable; only their layer grids take a moment
 LARGE = "mobilenet-v3"  # supernet checks on few architectures of the lowest resolution
-SMALL = ("mobilenet-digits", "mobilenet-cifar")  # every other family has a file of its own
 
 
 class TestCatalogueSpaces(SpaceContract):
@@ -55,8 +54,10 @@ class TestHandMadeSpace(SpaceContract):
         )
 
 
-class TestCatalogueSupernets(SupernetContract):
-    @pytest.fixture(params=SMALL)
+class TestMobileNetSupernets(SupernetContract):
+    """Of the other families, the tests of each hold the contract."""
+
+    @pytest.fixture(params=["mobilenet-digits", "mobilenet-cifar"])
     def space(self, request):
         return cached_space(request.param)
 
