@@ -257,6 +257,11 @@ def pixel_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(_at_pixels(outputs, targets), targets)
 
 
+def pixel_distance(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """Widths and resolutions differ, so only the maps that are used are compared, at one size."""
+    return F.mse_loss(_at_pixels(outputs, teacher[:, 0]), teacher[:, :2])
+
+
 def pixel_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (_at_pixels(outputs, targets).argmax(dim=1) == targets).float().mean()
 

@@ -11,7 +11,6 @@ import nas
 from nas.exporting.manifest import Manifest
 from nas.exporting.verify import verify_folder
 from nas.run_directory import open_run
-from tests.nas import own_families
 from tests.nas.own_families import HERE
 from tests.nas.settings import TINY
 
@@ -41,9 +40,13 @@ JOBS = {
         f"data.source={HERE}:bright_pixels",
         f"task.loss={HERE}:pixel_loss",
         f"task.metric={HERE}:pixel_accuracy",
+        f"task.distillation={HERE}:pixel_distance",
         *STILL,
     ),
 }
+
+
+METRICS = dict(zip(JOBS, ("accuracy", "r2", "both_right", "pixel_accuracy"), strict=True))
 
 
 @pytest.fixture(scope="module", params=JOBS)
@@ -70,8 +73,7 @@ def test_the_whole_job_ends_with_a_model_that_verifies(job):
     assert (agreements == {None}) is (name != "texts")
     assert ("model.onnx at another size" in manifest.parity) is ("sequences" in name)
     words = (path / "report.html").read_text()
-    metric = JOBS[name][3].rpartition(":")[2] if name != "texts" else "accuracy"
-    assert result.metric == ("accuracy" if name == "texts" else metric.rpartition(":")[2])
+    assert result.metric == METRICS[name]
     assert f"Test {result.metric}, measured" in words
 
 
@@ -121,7 +123,3 @@ def test_the_run_goes_on_where_it_is(job):
     }.get(name, "image")
     exported = nas.export(path, "smallest")
     assert nas.verify(exported.directory).ok
-
-
-def test_own_modules_are_those_that_the_names_say():
-    assert own_families.HERE == "python:tests.nas.own_families"
