@@ -41,6 +41,7 @@ JOBS = {
         f"task.loss={HERE}:pixel_loss",
         f"task.metric={HERE}:pixel_accuracy",
         f"task.distillation={HERE}:pixel_distance",
+        "training.epochs=1",
         *STILL,
     ),
 }
@@ -53,7 +54,14 @@ METRICS = dict(zip(JOBS, ("accuracy", "r2", "both_right", "pixel_accuracy"), str
 def job(request, tmp_path_factory):
     """A whole run: (name, path, result)."""
     path = tmp_path_factory.mktemp("job") / "run"
-    small = ("accuracy.num_subnets=8", "profile.max_specs=10", "training.warm_up_epochs=0.5")
+    small = (
+        "accuracy.num_subnets=8",
+        "profile.max_specs=10",
+        "profile.num_calibration=5",
+        "profile.num_held_out=3",
+        "training.warm_up_epochs=0.5",
+        "search.generations=2",
+    )
     result = nas.run(out=path, overrides=(*TINY, *small, *JOBS[request.param]))
     return request.param, path, result
 
