@@ -17,7 +17,7 @@ from nas.artifacts import load_supernet, subnet_evaluator
 from nas.run_directory import Run, open_run
 from nas.subnet.calibrate import calibrate
 from nas.subnet.evaluator import SubnetEvaluator
-from nas.training.batches import Normalizer, augment
+from nas.training.batches import training_batch
 from search_spaces import Architecture
 from search_spaces.supernet import resize
 
@@ -29,12 +29,12 @@ def fine_tuned_accuracy(
 ) -> float:
     config, data = run.recipe.training, run.data
     subnet = copy.deepcopy(evaluator.subnet(architecture)).train()
-    normalizer, rng = Normalizer(data), np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.SGD(
         subnet.parameters(), lr=config.learning_rate / 10, momentum=0.9, nesterov=True
     )
-    shape = evaluator.input_shape(architecture)
+    specs = evaluator.specs(architecture).values()
     steps = epochs * (len(data.train) // config.batch_size)
     order = np.concatenate([rng.permutation(len(data.train)) for _ in range(epochs)])
     for step in range(steps):
@@ -42,12 +42,13 @@ def fine_tuned_accuracy(
             rate = config.learning_rate / 10
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         index = order[step * config.batch_size : (step + 1) * config.batch_size]
-        images, labels = normalizer(data.train, index)
-        logits = subnet(resize(augment(images, config, generator), shape))
+        inputs, labels = training_batch(data, index, config, generator)
+        logits = subnet(*resize(inputs, specs))
         optimizer.zero_grad()
         F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing).backward()
         optimizer.step()
-    calibrate(subnet, torch.split(evaluator.images("calibration", architecture), 128))
+    (images,) = evaluator.inputs("calibration", architecture)
+    calibrate(subnet, ((batch,) for batch in torch.split(images, 128)))
     return evaluator.score(subnet, architecture, "test").accuracy
 
 

@@ -53,9 +53,13 @@ def supernet_hash(run: Run) -> str:
 
 
 def subnet_evaluator(run: Run, supernet: Supernet) -> SubnetEvaluator:
-    """Return the evaluator with the run's calibration images."""
+    """Return the evaluator with the run's data and task."""
     return SubnetEvaluator(
-        supernet, run.data, run.recipe.accuracy.calibration_images, run.recipe.seed
+        supernet,
+        run.data,
+        run.task,
+        run.recipe.accuracy.calibration_samples,
+        run.recipe.seed,
     )
 
 

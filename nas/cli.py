@@ -303,13 +303,16 @@ def _fail_without_subnet(results: "Sequence[SearchResult | RunResult]") -> None:
 
 
 def _show_result(result: "SearchResult | RunResult", report_path: str | None = None) -> None:
+    from nas.results import metric_text
+
     winner, miss, candidate = result.winner, result.closest_miss, result.candidate
+    metric = result.metric
     rows = [("budget", f"{result.budget_ms:.4g} ms")]
     if winner is not None:
         rows += [
             ("chosen subnet", winner.architecture_id),
-            ("test accuracy", f"{winner.test_accuracy:.2%}"),
-            ("validation accuracy", f"{winner.validation_accuracy:.2%}"),
+            (f"test {metric}", metric_text(metric, winner.test_accuracy)),
+            (f"validation {metric}", metric_text(metric, winner.validation_accuracy)),
             ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
             ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
             ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
@@ -319,8 +322,8 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
         upper = f"{candidate.predicted_upper_ms:.4f} ms"
         rows += [
             ("candidate", candidate.architecture_id),
-            ("test accuracy", f"{candidate.test_accuracy:.2%}"),
-            ("validation accuracy", f"{candidate.validation_accuracy:.2%}"),
+            (f"test {metric}", metric_text(metric, candidate.test_accuracy)),
+            (f"validation {metric}", metric_text(metric, candidate.validation_accuracy)),
             ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
             ("measured latency", f"not measured: {result.target} is not this machine"),
             ("model", candidate.model_path),
@@ -331,7 +334,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             ("chosen subnet", "none: no measured subnet keeps the budget"),
             ("closest miss", miss.architecture_id),
             ("measured latency", f"{miss.measured_latency_ms:.4f} ms, noise {miss.noise:.1%}"),
-            ("validation accuracy", f"{miss.validation_accuracy:.2%}"),
+            (f"validation {metric}", metric_text(metric, miss.validation_accuracy)),
         ]
     if report_path is not None:
         rows.append(("report", report_path))

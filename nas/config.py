@@ -12,6 +12,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -19,6 +20,7 @@ from pydantic import (
 from hardware_profiles.artifact import describe
 from hardware_profiles.target import Precision
 from search_spaces import SPACES, InputError, unknown_name
+from search_spaces.python_name import PREFIX, is_python_name
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -34,26 +36,29 @@ class Section(BaseModel):
 
 
 class SpaceConfig(Section):
-    """Which search space; classes and channels follow from the data."""
+    """Which search space: of the catalogue, or `python:package.module:function`, a builder of the
+    user's own. Classes and the sizes of inputs follow from the data.
+    """
 
     name: str = "mobilenet-digits"
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in SPACES:
+        if not is_python_name(name) and name not in SPACES:
             raise unknown_name("space", name, SPACES)
-        return name
+        return _function_name(name)
 
 
 class DataConfig(Section):
-    """Where the images come from and how they are split."""
+    """Where the samples come from and how they are split."""
 
-    source: str = (
-        "digits"  # digits, npz:PATH, parquet:PATH, folder:PATH, hub:NAME, python:module:function
-    )
+    source: str = "digits"  # see `nas.data.load_data`
     validation_share: Fraction = 0.2
     test_share: Fraction = 0.2  # used where the source brings no test split of its own
+
+    vocabulary: Annotated[int, Field(ge=3, le=2**31 - 1)] = 4096  # of tokens: ids are below it
+    length: Annotated[int, Field(ge=2)] = 32  # of texts, in tokens; own ids keep theirs
 
     @model_validator(mode="after")
     def _something_left(self) -> "DataConfig":
@@ -65,20 +70,56 @@ class DataConfig(Section):
         return self
 
 
+class TaskConfig(Section):
+    """What networks are trained for and judged by; without functions of one's own, classes."""
+
+    loss: str = "cross-entropy"  # or python:module:function (outputs, targets) -> mean of the batch
+    metric: str = "accuracy"  # or python:module:function (outputs, targets), greater is better
+    distillation: str | None = None  # python:module:function (outputs, teacher's outputs)
+
+    @field_validator("loss", "metric", "distillation")
+    @classmethod
+    def _known(cls, name: str | None, info: ValidationInfo) -> str | None:
+        own = {"loss": "cross-entropy", "metric": "accuracy"}.get(str(info.field_name))
+        if name is None or name == own:
+            return name
+        if not is_python_name(name):
+            known = f"{own!r} or " if own else ""
+            raise InputError(f"expected {known}python:package.module:function, got {name!r}")
+        return _function_name(name)
+
+    @property
+    def classification(self) -> bool:
+        """Tell whether targets are class numbers: something here counts classes."""
+        return self.loss == "cross-entropy" or self.metric == "accuracy"
+
+    @property
+    def metric_name(self) -> str:
+        """Name of the metric on screen."""
+        return self.metric.rpartition(":")[2]
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss on screen."""
+        return self.loss.rpartition(":")[2]
+
+
 class TrainingConfig(Section):
     """Supernet training."""
 
     strategy: str = "sandwich"
+    optimizer: str = "sgd"  # or adamw, which wants a learning rate near 0.001
     epochs: PositiveInt = 30
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 0.1
     warm_up_epochs: NonNegative = 2
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of adamw the first decay rate
     weight_decay: NonNegative = 1e-4  # not on norms and biases
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Positive = 5.0
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0  # greatest probability, at the end
     num_random: Count = 2  # random subnets a step, beside the largest and the smallest
-    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # augmentation: share of the image's side
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # of images: share of the side
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0  # degrees
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     flip: bool = False
@@ -89,7 +130,7 @@ class AccuracyConfig(Section):
     """Subnets whose validation accuracy teaches the accuracy predictor."""
 
     num_subnets: Annotated[int, Field(ge=8)] = 80
-    calibration_images: PositiveInt = 512
+    calibration_samples: PositiveInt = 512
     predictor: str = "gaussian-process"
 
 
@@ -150,6 +191,13 @@ class SearchConfig(Section):
         return budget
 
 
+def _function_name(name: str) -> str:
+    """Check the form of a `python:` name; whether it is there is seen where it is used."""
+    if is_python_name(name) and not all(name.removeprefix(PREFIX).partition(":")):
+        raise InputError(f"expected python:package.module:function, got {name!r}")
+    return name
+
+
 class Recipe(Section):
     """Everything a run is made from."""
 
@@ -158,6 +206,7 @@ class Recipe(Section):
     threads: Count = 1  # of PyTorch; 0 is all cores, which helps networks larger than the digits'
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
+    task: TaskConfig = TaskConfig()
     training: TrainingConfig = TrainingConfig()
     accuracy: AccuracyConfig = AccuracyConfig()
     profile: ProfileConfig = ProfileConfig()

@@ -9,6 +9,7 @@ from pydantic import Field
 from sklearn.model_selection import KFold
 
 from hardware_profiles.artifact import Artifact
+from nas.config import TaskConfig
 from nas.subnet.sample import AccuracySamples
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.predictor import (
@@ -19,7 +20,7 @@ from predictors.predictor import (
 )
 from search_spaces import SearchSpace, unknown_name
 
-Quantity = Literal["error", "cross_entropy"]
+Quantity = Literal["error", "loss"]
 FOLDS = 5
 
 
@@ -29,6 +30,7 @@ class PredictorFile(Artifact):
     """
 
     kind: Literal["predictor"] = "predictor"
+    format: int = 2
     predicts: str
     predictor: str
     seed: int
@@ -40,7 +42,7 @@ class PredictorFile(Artifact):
 
 @dataclass(frozen=True)
 class FittedAccuracy:
-    """Predicts what is lower for better subnets: the error (1 - accuracy), or the cross-entropy."""
+    """Predicts what is lower for better subnets: the error (1 - metric), or the loss."""
 
     predictor: Predictor
     quantity: Quantity
@@ -55,16 +57,14 @@ def fit_accuracy(
 ) -> FittedAccuracy:
     """Fit the accuracy predictor on all samples; its error comes from 5-fold cross-validation.
 
-    It learns whichever of error and cross-entropy repeats better between the halves of the
+    It learns whichever of error and loss repeats better between the halves of the
     validation set; that repeatability is reported as its ceiling.
     """
     if name not in ACCURACY_PREDICTORS:
         raise unknown_name("accuracy predictor", name, ACCURACY_PREDICTORS)
     repeatability = samples.repeatability()
-    quantity: Quantity = (
-        "cross_entropy" if repeatability["cross_entropy"] > repeatability["accuracy"] else "error"
-    )
-    measured = samples.cross_entropy if quantity == "cross_entropy" else 1 - samples.accuracy
+    quantity: Quantity = "loss" if repeatability["loss"] > repeatability["accuracy"] else "error"
+    measured = samples.loss if quantity == "loss" else 1 - samples.accuracy
     build = ACCURACY_PREDICTORS[name]
     costs = space.layers.costs(samples.population)
     known = {"macs": costs.macs, "num_params": costs.num_params}
@@ -83,10 +83,17 @@ def fit_accuracy(
     report = error_report(
         predicted,
         measured,
-        ceiling=repeatability["cross_entropy" if quantity == "cross_entropy" else "accuracy"],
+        ceiling=repeatability["loss" if quantity == "loss" else "accuracy"],
         baselines={key: error_report(guess, measured) for key, guess in guesses.items()},
     )
     return FittedAccuracy(final, quantity, report, predicted, measured, repeatability)
+
+
+def quantity_name(quantity: Quantity, task: TaskConfig) -> str:
+    """Return what the predicted quantity is called on screen."""
+    if quantity == "loss":
+        return task.loss_name
+    return "error" if task.metric_name == "accuracy" else f"1 - {task.metric_name}"
 
 
 def describe_error(name: str, unit: str, report: ErrorReport) -> list[str]:

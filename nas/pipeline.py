@@ -23,17 +23,18 @@ from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.fitted_latency import FittedLatency
-from nas.fitted_predictors import FittedAccuracy, describe_error
+from nas.fitted_predictors import FittedAccuracy, describe_error, quantity_name
 from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
-from nas.results import ExportResult, Front, RunResult, SearchResult
+from nas.results import ExportResult, Front, RunResult, SearchResult, metric_text
 from nas.run_directory import Run, create_run_directory, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.search import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
+from nas.training.optimizers import OPTIMIZERS
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
@@ -69,9 +70,11 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     """Make a run directory, or open the one that is there if it was made from the same recipe.
 
     Raises:
-        InputError: an unknown strategy, predictor or searcher; bad data; another run's directory.
+        InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
+            data that the space does not take; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
+    _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
@@ -97,6 +100,7 @@ def run_stages(where: RunLike) -> RunResult:
     return RunResult(
         run=str(this.path),
         budget_ms=found.budget_ms,
+        metric=found.metric,
         target=found.target,
         winner=found.winner,
         closest_miss=found.closest_miss,
@@ -124,6 +128,7 @@ def train(where: RunLike) -> Path:
         trainer = Trainer(
             supernet,
             this.data,
+            this.task,
             this.recipe.training,
             this.recipe.seed,
             this.checkpoint_path,
@@ -135,8 +140,10 @@ def train(where: RunLike) -> Path:
             trainer.train(advance)
     for last in this.metrics.read()[-1:]:
         if set(ends) <= set(last):
-            words = ", ".join(f"{name.split('_')[0]} {last[name]:.2%}" for name in ends)
-            say(f"            validation accuracy: {words}")
+            metric = this.task.metric
+            values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ends}
+            words = ", ".join(f"{name} {value}" for name, value in values.items())
+            say(f"            validation {metric}: {words}")
     return this.checkpoint_path
 
 
@@ -190,7 +197,8 @@ def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
     with this.stage("predictors"):
         accuracy, latency = fitted_accuracy(this), fitted_latency(this)
         save_predictors(this, accuracy, latency)
-    lines = describe_error(accuracy.quantity, "", accuracy.report)
+    name = quantity_name(accuracy.quantity, this.recipe.task)
+    lines = describe_error(name, "", accuracy.report)
     lines += describe_error(f"latency ({latency.method})", "ms", latency.report)
     if latency.reason:
         lines.append(f"  chosen: {latency.reason}")

@@ -7,8 +7,16 @@ from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
 
 
+def metric_text(metric: str, value: float, decimals: int = 2) -> str:
+    """Return a value of a metric as it is shown: accuracy in percent, others as numbers."""
+    return f"{value:.{decimals}%}" if metric == "accuracy" else f"{value:.4g}"
+
+
 class Winner(Frozen):
-    """A subnet that was exported, proven equal and measured. Accuracies are fractions."""
+    """A subnet that was exported, proven equal and measured.
+
+    Accuracies are of the run's metric: fractions, where it is "accuracy"; greater is better.
+    """
 
     architecture_id: str
     model_path: str
@@ -18,6 +26,7 @@ class Winner(Frozen):
     measured_latency_ms: float
     noise: float  # (typical pass - latency) / latency; the typical pass is within the budget
     kept: bool
+    metric: str = "accuracy"  # what the accuracies measure
 
 
 class FrontMember(Frozen):
@@ -37,6 +46,7 @@ class ClosestMiss(Frozen):
     measured_latency_ms: float
     noise: float
     validation_accuracy: float
+    metric: str = "accuracy"
 
 
 class Candidate(Frozen):
@@ -51,12 +61,14 @@ class Candidate(Frozen):
     test_accuracy: float
     predicted_latency_ms: float
     predicted_upper_ms: float  # the bound of the search's coverage
+    metric: str = "accuracy"
 
 
 class Front(Artifact):
     """`search/front.json`: the predicted front of the last search."""
 
     kind: Literal["front"] = "front"
+    format: int = 2
     space: str
     budget_ms: float
     members: tuple[FrontMember, ...]
@@ -67,13 +79,14 @@ class SearchResult(Artifact):
     """`search/budgets/*.json`: what one search under one budget gave."""
 
     kind: Literal["search-result"] = "search-result"
-    format: int = 2
+    format: int = 3
     space: str
     budget_ms: float
     limits: Mapping[str, float]  # the others that were set
     reachable_ms: tuple[float, float]  # least and greatest predicted upper bound
     coverage: float
-    predicted_quantity: Literal["error", "cross_entropy"]
+    predicted_quantity: Literal["error", "loss"]
+    metric: str = "accuracy"  # the error is 1 - metric
     winner: Winner | None
     closest_miss: ClosestMiss | None
     candidate: Candidate | None = None  # instead of a winner, where the device is elsewhere
@@ -89,7 +102,7 @@ class SearchResult(Artifact):
 
     def to_json(self) -> dict[str, Any]:
         """Return what `nas search --json` prints."""
-        names = {"budget_ms", "winner", "closest_miss", "candidate", "target", "front"}
+        names = {"budget_ms", "metric", "winner", "closest_miss", "candidate", "target", "front"}
         names |= {"evaluations", "hypervolume"}
         return self.model_dump(mode="json", include=names)
 
@@ -99,6 +112,7 @@ class RunResult(Frozen):
 
     run: str
     budget_ms: float
+    metric: str = "accuracy"
     target: Target
     winner: Winner | None
     closest_miss: ClosestMiss | None
@@ -113,5 +127,5 @@ class ExportResult(Frozen):
 
     directory: str
     files: Mapping[str, str]  # SHA-256 by name
-    parity: Mapping[str, Mapping[str, float]]
+    parity: Mapping[str, Mapping[str, float | None]]
     measured_latency_ms: float

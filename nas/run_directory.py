@@ -15,9 +15,10 @@ from typing import IO, Any, Literal
 from hardware_profiles.artifact import Artifact, Frozen, tool_version
 from nas.append_log import AppendLog
 from nas.config import Recipe, check_recipe, differing_keys
-from nas.data import ImageData, load_data
+from nas.data import Dataset, load_data
 from nas.progress import say
-from search_spaces import InputError, SearchSpace, build_space
+from nas.task import Task, make_task
+from search_spaces import InputError, SearchSpace, build_space, space_modality
 
 
 class StageState(Frozen):
@@ -31,6 +32,7 @@ class RunFile(Artifact):
     """`run.json`: what made this run, and how far it is."""
 
     kind: Literal["run"] = "run"
+    format: int = 2
     space: str
     recipe: Mapping[str, Any]
     seed: int
@@ -38,8 +40,9 @@ class RunFile(Artifact):
     host: str
     git: str | None
     data_sha256: str
-    num_classes: int
-    num_channels: int
+    modality: str  # of the data: image, tokens or sequence
+    settings: Mapping[str, int]  # of the space's builder, which follow from the data
+    num_samples: Mapping[str, int]  # by split
     stages: Mapping[str, StageState] = {}
 
 
@@ -64,13 +67,13 @@ class Run:
         self.report_path = path / "report.html"
 
     @cached_property
-    def data(self) -> ImageData:
+    def data(self) -> Dataset:
         """The data set, split.
 
         Raises:
             InputError: it is not the data that the run was made with.
         """
-        data = load_data(self.recipe.data, self.recipe.seed)
+        data = _load(self.recipe, self._file.modality)
         if data.sha256() != self.data_sha256:
             raise InputError(
                 f"{self.recipe.data.source} has changed since {self.path} was made from it; "
@@ -80,17 +83,22 @@ class Run:
 
     @property
     def data_sha256(self) -> str:
-        """Hash of the images and labels that the run was made with."""
+        """Hash of the inputs and targets that the run was made with."""
         return self._file.data_sha256
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, for the classes and channels of the data."""
-        return build_space(
-            self.recipe.space.name,
-            num_classes=self._file.num_classes,
-            input_channels=self._file.num_channels,
-        )
+        """The search space, for the classes and sizes of the data."""
+        return build_space(self.recipe.space.name, **self._file.settings)
+
+    @cached_property
+    def task(self) -> Task:
+        """What networks are trained for and judged by.
+
+        Raises:
+            InputError: a function of the recipe is not there.
+        """
+        return make_task(self.recipe)
 
     @property
     def stages(self) -> Mapping[str, StageState]:
@@ -210,21 +218,36 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
         return run
     if path.exists() and not (path.is_dir() and _only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
-    data = load_data(recipe.data, recipe.seed)  # bad data is an error before anything is written
+    # a bad task and bad data are errors before anything is written
+    task = make_task(recipe)
+    data = _load(recipe, space_modality(recipe.space.name))
+    space = build_space(recipe.space.name, **data.settings)
+    task.check_space(space)
     file = RunFile(
-        space=build_space(recipe.space.name).name,
+        space=space.name,
         recipe=dumped,
         seed=recipe.seed,
         versions=library_versions(),
         host=platform.node() or "unknown",
         git=_git_revision(),
         data_sha256=data.sha256(),
-        num_classes=data.num_classes,
-        num_channels=data.num_channels,
+        modality=data.modality,
+        settings=data.settings,
+        num_samples=data.num_samples,
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
     return Run(path, recipe, file)
+
+
+def _load(recipe: Recipe, modality: str) -> Dataset:
+    return load_data(
+        recipe.data,
+        recipe.seed,
+        modality,
+        classification=recipe.task.classification,
+        space=recipe.space.name,
+    )
 
 
 def _only_leftovers(path: Path) -> bool:

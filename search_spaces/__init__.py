@@ -3,7 +3,7 @@ numpy only.
 """
 
 from search_spaces.architecture import Architecture
-from search_spaces.catalogue import SPACES, TABLE_SPACES, build_space, space_modality
+from search_spaces.catalogue import SPACES, build_space, space_modality
 from search_spaces.errors import InfeasibleError, InputError, MissingExtraError, unknown_name
 from search_spaces.layer_grid import Costs, LayerGrid
 from search_spaces.layer_kind import TensorSpec
@@ -13,7 +13,6 @@ from search_spaces.space import Dimension, Population, SearchSpace
 
 __all__ = [
     "SPACES",
-    "TABLE_SPACES",
     "Architecture",
     "Costs",
     "Dimension",

@@ -4,9 +4,16 @@ import inspect
 from collections.abc import Callable
 
 from search_spaces.errors import InputError, unknown_name
-from search_spaces.mobilenet import mobilenet_cifar, mobilenet_digits, mobilenet_v3
-from search_spaces.nasbench201 import nasbench201
+from search_spaces.mobilenet import (
+    mobilenet_cifar,
+    mobilenet_digits,
+    mobilenet_v3,
+    mobilenet_v3_w12,
+)
+from search_spaces.nasbench201 import nasbench201, nasbench201_digits
+from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
 from search_spaces.python_name import is_python_name, python_function
+from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
 from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
 
@@ -14,20 +21,26 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,
     "mobilenet-v3": mobilenet_v3,
-    "tdnn": tdnn,
+    "mobilenet-v3-w1.2": mobilenet_v3_w12,
+    "resnet-digits": resnet_digits,
+    "resnet-cifar": resnet_cifar,
+    "resnet-50d": resnet_50d,
     "tdnn-digits": tdnn_digits,
+    "tdnn": tdnn,
+    "nasnet-digits": nasnet_digits,
+    "nasnet-cifar": nasnet_cifar,
+    "nasnet-darts": nasnet_darts,
+    "nasbench201-digits": nasbench201_digits,
+    "nasbench201": nasbench201,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,
 frames).
 """
 
-TABLE_SPACES: dict[str, Callable[[], SearchSpace]] = {"nasbench201": nasbench201}
-"""Spaces without layers, known from published tables only: name -> builder()."""
-
 
 def build_space(name: str, /, **settings: int) -> SearchSpace:
-    """Build a space of a catalogue, or of the user's own function (`python:module:function`).
+    """Build a space of the catalogue, or of the user's own function (`python:module:function`).
 
     Args:
         settings: of the builder; its defaults without.
@@ -36,16 +49,12 @@ def build_space(name: str, /, **settings: int) -> SearchSpace:
         InputError: an unknown name (the nearest valid one is named), settings that the builder
             does not take, or a function that returns no space.
     """
-    if name in TABLE_SPACES:
-        if settings:
-            raise InputError(f"{name} is known from tables only: it takes no {', '.join(settings)}")
-        return TABLE_SPACES[name]()
     if is_python_name(name):
         builder = python_function(name)
     elif name in SPACES:
         builder = SPACES[name]
     else:
-        raise unknown_name("space", name, [*SPACES, *TABLE_SPACES])
+        raise unknown_name("space", name, SPACES)
     expected = list(inspect.signature(builder).parameters)
     if not set(settings) <= set(expected):
         raise InputError(f"{name}: expected {' and '.join(expected)}, got {settings}")

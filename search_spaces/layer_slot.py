@@ -51,6 +51,13 @@ class LayerSlot:
     droppable: bool = False
 
 
+def fixed_slot(
+    name: str, kind: str, fields: Mapping[str, Any], reads: tuple[Source, ...] = ()
+) -> LayerSlot:
+    """Return a slot whose layer no choice changes."""
+    return LayerSlot(name, kind, (), lambda values: fields, reads=reads)
+
+
 @dataclass(frozen=True)
 class NetworkLayer:
     """One layer of a network and the layers or network inputs whose outputs it reads."""

@@ -1,6 +1,7 @@
 """Peak activation memory of whole populations: what is alive while each layer runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,58 +63,79 @@ class PeakMemory:
         if self._is_chain:  # nothing is alive but what the running layer holds
             peak: Bytes = self._costs.peak_bytes[:, 0][ids].max(axis=1, initial=0.0)
             return peak
-        sources, sizes, last_use = self._follow(population, ids)
+        by_slot = np.ascontiguousarray(ids.T)  # slots x n: one slot after the other is worked on
+        values = self._follow(population, by_slot)
+        held = self._held(values)
         peak = np.zeros(len(ids))
-        rows = np.arange(len(ids))
-        alive = [number for number in range(self._num_inputs)]
-        for slot, reads in enumerate(sources):
-            # what this layer reads counts in its own peak, all else that is read later here
-            needed = last_use[:, alive] > slot
-            kept = [last_use[rows, read] > slot for read in reads[:2]]
-            held = (needed * sizes[:, alive]).sum(axis=1)
-            seen: list[npt.NDArray[np.intp]] = []
-            extra = np.zeros(len(ids))
-            for read in reads:
-                again = np.any([read == other for other in seen], axis=0) if seen else False
-                held -= np.where(again, 0, (last_use[rows, read] > slot) * sizes[rows, read])
-                extra += again * sizes[rows, read]  # counted twice in the layer's own peak
-                seen.append(read)
-            column = kept[0] + 2 * (kept[1] if len(kept) > 1 else False)
-            own = self._costs.peak_bytes[ids[:, slot], column] - extra
-            peak = np.maximum(peak, np.where(ids[:, slot] > 0, held + own, 0))
-            alive.append(self._num_inputs + slot)
+        for slot, reads in enumerate(values.sources):
+            spec = by_slot[slot]
+            # what this layer reads counts in its own peak, and there once for every time
+            needed = [values.last_use[read, values.columns] > slot for read in reads]
+            beside = held[slot]
+            for i, read in enumerate(reads):
+                size = values.sizes[read, values.columns]
+                repeated = _any([read == other for other in reads[:i]])
+                beside = beside - np.where(repeated | needed[i], size, 0)
+            # the first operation cannot write over what a later one of the same layer reads too
+            kept_first = needed[0] | _any([reads[0] == other for other in reads[2:]])
+            kept_second = needed[1] if len(needed) > 1 else False
+            own = self._costs.peak_bytes[spec, kept_first + 2 * kept_second]
+            peak = np.maximum(peak, np.where(spec > 0, beside + own, 0))
         return peak
 
-    def _follow(
-        self, population: npt.NDArray[np.integer], ids: Ids
-    ) -> tuple[list[list[npt.NDArray[np.intp]]], Bytes, npt.NDArray[np.intp]]:
-        """Find what every slot reads, how large every value is, and which slot reads it last.
+    def _held(self, values: "_Values") -> Bytes:
+        """Return the bytes that were made before each slot and are read after it, slots x n."""
+        change = np.zeros((self._num_slots + 1, len(values.columns)))
+        for value, (size, end) in enumerate(zip(values.sizes, values.last_use, strict=True)):
+            begin = max(value - self._num_inputs + 1, 0)
+            size = np.where(end > begin, size, 0)
+            change[begin] += size
+            change[end, values.columns] -= size
+        held: Bytes = change.cumsum(axis=0, out=change)
+        return held
 
-        Values are numbered: the network's inputs, then the slots. Returns, per slot, arrays n of
-        value numbers; sizes and last uses as n x values.
-        """
-        n = len(ids)
-        rows = np.arange(n)
+    def _follow(self, population: npt.NDArray[np.integer], by_slot: Ids) -> "_Values":
+        """Find what every slot reads, how large every value is, and which slot reads it last."""
+        n = by_slot.shape[1]
+        columns = np.arange(n)
         num_values = self._num_inputs + self._num_slots
-        producer = np.tile(np.arange(num_values), (n, 1))  # of what a slot's name stands for
-        sizes = np.zeros((n, num_values))
-        last_use = np.full((n, num_values), -1)
+        producer = np.empty((num_values, n), dtype=np.intp)  # of what a slot's name stands for
+        producer[: self._num_inputs] = np.arange(self._num_inputs)[:, None]
+        sizes = np.zeros((num_values, n))
+        last_use = np.full((num_values, n), -1)
         sources = []
         for slot, tables in enumerate(self._reads):
-            present = ids[:, slot] > 0
+            spec = by_slot[slot]
+            present = spec > 0
             reads = []
             for position, (column, table) in enumerate(tables):
-                option = population[:, column] if len(table) > 1 else np.zeros(n, dtype=np.intp)
-                read = producer[rows, table[option]]
+                name = table[population[:, column]] if len(table) > 1 else table[0]
+                read = producer[name, columns]
                 reads.append(read)
-                last_use[rows[present], read[present]] = slot
+                last_use[read[present], columns[present]] = slot
                 given = present & (read < self._num_inputs)
-                size = self._costs.input_bytes[ids[:, slot], position]
-                sizes[rows[given], read[given]] = size[given]
+                if given.any():
+                    size = self._costs.input_bytes[spec, position]
+                    sizes[read[given], columns[given]] = size[given]
             value = self._num_inputs + slot
-            producer[:, value] = np.where(present, value, reads[0])
-            sizes[:, value] = self._costs.output_bytes[ids[:, slot]]
+            producer[value] = np.where(present, value, reads[0])
+            sizes[value] = self._costs.output_bytes[spec]
             sources.append(reads)
         for value in self._outputs:
-            last_use[rows, producer[:, value]] = self._num_slots
-        return sources, sizes, last_use
+            last_use[producer[value], columns] = self._num_slots
+        return _Values(sources, sizes, last_use, columns)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What flows through n networks: their inputs, then what each slot gives, numbered in order."""
+
+    sources: list[list[npt.NDArray[np.intp]]]  # per slot and input of it: value numbers, n
+    sizes: Bytes  # values x n
+    last_use: npt.NDArray[np.intp]  # values x n: a slot, -1 for none, the number of slots to stay
+    columns: npt.NDArray[np.intp]  # 0 to n - 1
+
+
+def _any(masks: list[npt.NDArray[np.bool_]]) -> Any:
+    """Return where any of some masks holds."""
+    return np.logical_or.reduce(masks) if masks else False

@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,12 @@ from search_spaces.architecture import Value
 from search_spaces.errors import InputError
 from search_spaces.layer_slot import LayerSlot
 from search_spaces.space import Dimension, SearchSpace
+from search_spaces.stages import (
+    check_image_settings,
+    image_size,
+    make_divisible,
+    stage_dimensions,
+)
 
 Values = Mapping[str, npt.NDArray[Any]]
 
@@ -47,36 +53,17 @@ class MobileNet:
     hidden_channels: int
 
 
-def make_divisible(channels: npt.NDArray[Any], divisor: int = 8) -> npt.NDArray[np.int64]:
-    """Round to the nearest multiple of `divisor`, never by more than 10 % down (the MobileNet
-    rule).
-    """
-    rounded = np.maximum(divisor, (channels + divisor / 2).astype(np.int64) // divisor * divisor)
-    return np.where(rounded < 0.9 * channels, rounded + divisor, rounded)
-
-
 def mobilenet_space(preset: MobileNet, num_classes: int, input_channels: int) -> SearchSpace:
     """Build the space of a preset for images of `input_channels` and `num_classes`.
 
     Raises:
         InputError: less than one class or channel.
     """
-    if num_classes < 1 or input_channels < 1:
-        raise InputError(
-            f"expected at least one class and one channel, got {num_classes} and {input_channels}"
-        )
+    check_image_settings(num_classes, input_channels)
     dimensions = [Dimension("resolution", preset.resolutions), Dimension("width", preset.widths)]
+    block = {"kernel": preset.kernels, "expansion": preset.expansions}
     for s in range(1, len(preset.stages) + 1):
-        dimensions.append(Dimension(f"stage{s}.depth", preset.depths))
-        for b in range(1, max(preset.depths) + 1):
-            deep_enough = frozenset(i for i, depth in enumerate(preset.depths) if depth >= b)
-            active_when = (
-                None if len(deep_enough) == len(preset.depths) else (f"stage{s}.depth", deep_enough)
-            )
-            dimensions.append(Dimension(f"stage{s}.block{b}.kernel", preset.kernels, active_when))
-            dimensions.append(
-                Dimension(f"stage{s}.block{b}.expansion", preset.expansions, active_when)
-            )
+        dimensions += stage_dimensions(s, preset.depths, block)
     return SearchSpace(
         f"{preset.name}@1",
         dimensions,
@@ -109,14 +96,8 @@ def _channels(base: int, values: Values) -> npt.NDArray[np.int64]:
     return make_divisible(base * values["width"])
 
 
-def _size(values: Values, reduction: int) -> dict[str, Any]:
-    """Height and width after strides of product `reduction` (each a power of two, rounding up)."""
-    side = -(-values["resolution"] // reduction)
-    return {"height": side, "width": side}
-
-
 def _stem(preset: MobileNet, input_channels: int, values: Values) -> dict[str, Any]:
-    return _size(values, 1) | {
+    return image_size(values, 1) | {
         "in_channels": input_channels,
         "out_channels": _channels(preset.stem_channels, values),
         "kernel": 3,
@@ -127,7 +108,7 @@ def _stem(preset: MobileNet, input_channels: int, values: Values) -> dict[str, A
 
 def _first_block(base: int, reduction: int, values: Values) -> dict[str, Any]:
     channels = _channels(base, values)
-    return _size(values, reduction) | {
+    return image_size(values, reduction) | {
         "in_channels": channels,
         "mid_channels": channels,
         "out_channels": channels,
@@ -148,7 +129,7 @@ def _block_slot(
     def fields(values: Values) -> dict[str, Any]:
         in_channels = _channels(source, values)
         mid_channels = make_divisible(in_channels * values[expansion])
-        return _size(values, reduction) | {
+        return image_size(values, reduction) | {
             "in_channels": in_channels,
             "mid_channels": mid_channels,
             "out_channels": _channels(stage.channels, values),
@@ -168,7 +149,7 @@ def _block_slot(
 
 
 def _final(preset: MobileNet, source: int, reduction: int, values: Values) -> dict[str, Any]:
-    return _size(values, reduction) | {
+    return image_size(values, reduction) | {
         "in_channels": _channels(source, values),
         "out_channels": _channels(preset.final_channels, values),
         "kernel": 1,
@@ -180,7 +161,7 @@ def _final(preset: MobileNet, source: int, reduction: int, values: Values) -> di
 def _classifier(
     preset: MobileNet, num_classes: int, reduction: int, values: Values
 ) -> dict[str, Any]:
-    return _size(values, reduction) | {
+    return image_size(values, reduction) | {
         "in_channels": _channels(preset.final_channels, values),
         "hidden_channels": _channels(preset.hidden_channels, values),
         "num_classes": num_classes,
@@ -276,6 +257,9 @@ V3 = MobileNet(
 )
 
 
+V3_W12 = replace(V3, name="mobilenet-v3-w1.2", widths=(1.2,))
+
+
 def mobilenet_digits(num_classes: int = 10, input_channels: int = 1) -> SearchSpace:
     """Small images (8 to 16 px), trains in under two minutes on a CPU."""
     return mobilenet_space(DIGITS, num_classes, input_channels)
@@ -289,3 +273,8 @@ def mobilenet_cifar(num_classes: int = 10, input_channels: int = 3) -> SearchSpa
 def mobilenet_v3(num_classes: int = 1000, input_channels: int = 3) -> SearchSpace:
     """The once-for-all ImageNet space: 5 stages, 7371^5 architectures at each of 25 resolutions."""
     return mobilenet_space(V3, num_classes, input_channels)
+
+
+def mobilenet_v3_w12(num_classes: int = 1000, input_channels: int = 3) -> SearchSpace:
+    """The once-for-all ImageNet space at width 1.2."""
+    return mobilenet_space(V3_W12, num_classes, input_channels)

@@ -1,19 +1,23 @@
 """NAS-Bench-201: cells of 4 nodes and 6 edges, one of 5 operations on each (arXiv:2001.00326).
 
-Known from published tables: no layers, so no supernet. Every node is the sum of what its edges
-bring; an edge brings its operation applied to an earlier node.
+Every node is the sum of what its edges bring; an edge brings its operation applied to an earlier
+node. One cell is searched and repeated in three stages, with a residual block before the second
+and the third. Tables of accuracies and latencies are published for all cells.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
 from search_spaces.errors import InputError
+from search_spaces.layer_slot import LayerSlot, fixed_slot
 from search_spaces.space import Dimension, Population, SearchSpace
 
 OPERATIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
@@ -37,17 +41,109 @@ _RADIX = len(OPERATIONS) ** np.arange(len(EDGES), dtype=np.int16)
 _NODE = re.compile(r"\|([a-z0-9_]+)~(\d)(?=\|)")
 
 
-def nasbench201() -> SearchSpace:
-    """Return the space of 15,625 cells; `parse` reads `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+@dataclass(frozen=True)
+class NasBench201:
+    """Every number of one preset: the same cells, more or less often."""
+
+    name: str
+    resolution: int
+    channels: int  # of the first stage; doubled before the second and the third
+    cells_per_stage: int
+
+
+PUBLISHED = NasBench201("nasbench201", resolution=32, channels=16, cells_per_stage=CELLS // 3)
+DIGITS = NasBench201("nasbench201-digits", resolution=8, channels=8, cells_per_stage=1)
+
+
+def nasbench201(num_classes: int = 10, input_channels: int = 3) -> SearchSpace:
+    """Return the space of 15,625 cells in the published network, for images of 32 px."""
+    return nasbench201_space(PUBLISHED, num_classes, input_channels)
+
+
+def nasbench201_digits(num_classes: int = 10, input_channels: int = 1) -> SearchSpace:
+    """Return the same cells, one a stage, for images of 8 px: for a first try."""
+    return nasbench201_space(DIGITS, num_classes, input_channels)
+
+
+def nasbench201_space(preset: NasBench201, num_classes: int, input_channels: int) -> SearchSpace:
+    """Build the space of a preset; `parse` reads `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
     `equivalence_key` is one number a cell, equal where the networks are: a skipped edge passes the
     terms of a node's sum on, a sum has no order, and what no input reaches adds nothing. There are
     4,930 such networks. NAS-Bench-201's own 6,466 classes follow from a rule on strings that sees
     fewer equalities (it nests sums that were skipped through, and keeps a `#` for some dead ends):
     each of its classes lies within one key here.
+
+    Every operation is a layer, `none` too, whether or not an input reaches it, as in the published
+    code; a skip is no layer. Weights belong to (cell, edge, operation).
+
+    Raises:
+        InputError: less than one class, channel or cell, a resolution that cannot be halved twice.
     """
-    dimensions = [Dimension(_edge_name(source, node), OPERATIONS) for source, node in EDGES]
-    return SearchSpace("nasbench201@1", dimensions, parse_values=_parse, network_key=network_key)
+    numbers = (num_classes, input_channels, preset.channels, preset.cells_per_stage)
+    if min(numbers) < 1 or preset.resolution < 4 or preset.resolution % 4:
+        raise InputError(
+            f"{preset.name}: expected at least one class, channel and cell and a resolution of 4, "
+            f"8, 12, ...; got {num_classes} classes, {input_channels} channels, {preset}"
+        )
+    return SearchSpace(
+        f"{preset.name}@1",
+        [Dimension(_edge_name(source, node), OPERATIONS) for source, node in EDGES],
+        _slots(preset, num_classes, input_channels),
+        _parse,
+        {"num_classes": num_classes, "input_channels": input_channels},
+        network_key,
+    )
+
+
+def _slots(preset: NasBench201, num_classes: int, input_channels: int) -> list[LayerSlot]:
+    channels, side = preset.channels, preset.resolution
+    stem = {"in_channels": input_channels, "out_channels": channels, "kernel": 3, "stride": 1}
+    slots = [fixed_slot("stem", "conv_norm", stem | _square(side) | {"activation": "none"})]
+    for stage in (1, 2, 3):
+        if stage > 1:
+            pair = {"in_channels": channels, "out_channels": 2 * channels}
+            slots.append(
+                fixed_slot(f"reduction{stage - 1}", "reduction_block", pair | _square(side))
+            )
+            channels, side = 2 * channels, side // 2
+        for number in range(1, preset.cells_per_stage + 1):
+            slots += _cell(f"stage{stage}_cell{number}", slots[-1].name, channels, side)
+    slots.append(fixed_slot("last_activation", "norm_relu", _square(side) | {"channels": channels}))
+    end = {"hidden_channels": 0, "num_classes": num_classes, "activation": "none"}
+    whole = _square(side) | {"in_channels": channels} | end
+    return [*slots, fixed_slot("classifier", "classifier", whole)]
+
+
+def _square(side: int) -> dict[str, Any]:
+    return {"height": side, "width": side}
+
+
+def _cell(name: str, source: str, channels: int, side: int) -> list[LayerSlot]:
+    """Return a cell's edges and sums, node by node; what comes last is its output."""
+    size = _square(side) | {"channels": channels}
+    slots, nodes = [], [source]
+    for node in (1, 2, 3):
+        ends = []
+        for _, origin in _edges_into(node):
+            ends.append(f"{name}_node{node}_from{origin}")
+            slots.append(_edge(ends[-1], _edge_name(origin, node), nodes[origin], size))
+        if len(ends) > 1:
+            total = size | {"num_inputs": len(ends)}
+            slots.append(fixed_slot(f"{name}_node{node}", "sum", total, tuple(ends)))
+        nodes.append(slots[-1].name)
+    return slots
+
+
+def _edge(name: str, dimension: str, read: str, size: Mapping[str, Any]) -> LayerSlot:
+    return LayerSlot(
+        name,
+        "cell_operation",
+        (dimension,),
+        lambda values: {**size, "stride": 1, "operation": values[dimension]},
+        present=lambda values: values[dimension] != "skip_connect",
+        reads=(read,),
+    )
 
 
 def cell_text(architecture: Architecture) -> str:

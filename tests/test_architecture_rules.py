@@ -13,7 +13,7 @@ from nas.searching.search import SEARCHERS
 from nas.training import STRATEGIES
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
-from search_spaces import SPACES, TABLE_SPACES, build_space
+from search_spaces import SPACES, build_space
 from tests.conftest import ROOT
 
 PACKAGES = ("search_spaces", "hardware_profiles", "predictors", "nas")
@@ -91,7 +91,6 @@ def test_every_package_is_typed():
 
 CATALOGUES = {
     "spaces": SPACES,
-    "table spaces": TABLE_SPACES,
     "runtimes": RUNTIMES,
     "latency predictors": LATENCY_PREDICTORS,
     "strategies": STRATEGIES,
@@ -108,7 +107,7 @@ def test_names_of_catalogues_are_words_with_hyphens(catalogue):
         assert all(word.isalnum() and word == word.lower() for word in name.split("-")), name
 
 
-@pytest.mark.parametrize("name", [*SPACES, *TABLE_SPACES])
+@pytest.mark.parametrize("name", SPACES)
 def test_spaces_are_versioned_by_their_name(name):
     versioned, _, version = build_space(name).name.rpartition("@")
     assert versioned == name

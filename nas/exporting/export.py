@@ -5,9 +5,7 @@ leave.
 import io
 import json
 import shutil
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -15,35 +13,42 @@ from typing import Protocol
 import numpy as np
 import onnx
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from hardware_profiles.artifact import write_atomic
 from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.onnx_graph import onnx_model
-from hardware_profiles.runtimes.runtime import Workload
 from hardware_profiles.target import Target
 from nas.artifacts import fitted_latency, load_supernet, subnet_evaluator, supernet_hash
+from nas.data import Dataset, Inputs
 from nas.device import run_device
+from nas.exporting.gate import Exported, check_parity, named_arrays
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
+    INPUT_PREFIX,
     MANIFEST_NAME,
     MODEL_NAME,
+    OUTPUT_PREFIX,
     REFERENCE_NAME,
     ArchitectureFile,
+    ImagePreprocessing,
+    InputTensor,
     Manifest,
     MeasuredLatency,
     Preprocessing,
+    SequencePreprocessing,
+    TokenPreprocessing,
 )
-from nas.exporting.parity import Parity, compare, gate, run_onnx
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
-from nas.subnet.evaluator import SubnetEvaluator
+from nas.subnet.evaluator import SubnetEvaluator, run_in_batches
 from search_spaces import Architecture
+from search_spaces.layer_kind import TensorSpec
 from search_spaces.supernet import Supernet
 
-NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere
-PARITY_BATCH_SIZE = 64
-NUM_PARITY_IMAGES = 256
+NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere; at most
+LEAST_REFERENCES = 2
+REFERENCE_BYTES = 4_000_000
 
 
 class Timing(Protocol):
@@ -61,23 +66,11 @@ class Timing(Protocol):
         """Tell whether the typical pass is within a budget."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A subnet with its model file in memory."""
-
-    architecture: Architecture
-    subnet: fx.GraphModule  # calibrated, eval mode
-    model: bytes  # ONNX
-    input_shape: tuple[int, ...]
-
-    @property
-    def workload(self) -> Workload:
-        """The subnet as something a runtime can time."""
-        return Workload(lambda: deepcopy(self.subnet), (self.input_shape,), lambda: self.model)
-
-
 def to_onnx(
-    subnet: fx.GraphModule, architecture: Architecture, input_shape: tuple[int, ...]
+    subnet: fx.GraphModule,
+    architecture: Architecture,
+    inputs: Mapping[str, TensorSpec],
+    outputs: Sequence[str] = ("logits",),
 ) -> Exported:
     """Emit a calibrated subnet as checked ONNX."""
     metadata = {
@@ -86,59 +79,15 @@ def to_onnx(
         "architecture": json.dumps(dict(architecture.values)),
     }
     with torch.no_grad():
-        model = onnx_model(subnet, input_shape, metadata)
+        model = onnx_model(subnet, inputs, metadata, outputs)
     onnx.checker.check_model(model, full_check=True)
-    return Exported(architecture, subnet, model.SerializeToString(), input_shape)
+    return Exported(architecture, subnet, model.SerializeToString(), inputs, tuple(outputs))
 
 
-def check_parity(
-    exported: Exported, supernet: Supernet, evaluator: SubnetEvaluator
-) -> dict[str, Parity]:
-    """Compare supernet, subnet and file on validation images.
-
-    Raises:
-        ParityError: one of them answers differently.
-    """
-    images = evaluator.images("validation", exported.architecture)[:NUM_PARITY_IMAGES]
-    batch = images if len(images) >= 8 else images.repeat(8, 1, 1, 1)
-    parities = {
-        "supernet": supernet_parity(
-            supernet, exported.subnet, exported.architecture, batch[:PARITY_BATCH_SIZE]
-        ),
-        f"{MODEL_NAME} batch 1": file_parity(exported.model, exported.subnet, images, 1),
-        f"{MODEL_NAME} batch {PARITY_BATCH_SIZE}": file_parity(
-            exported.model, exported.subnet, images, PARITY_BATCH_SIZE
-        ),
-    }
-    gate(list(parities.items()))
-    return parities
-
-
-def supernet_parity(
-    supernet: Supernet, subnet: fx.GraphModule, architecture: Architecture, images: Tensor
-) -> Parity:
-    """Compare supernet and extracted subnet, both on the statistics of one batch of at least 8.
-
-    The subnet's norm statistics are restored afterwards.
-    """
-    assert len(images) >= 8, "norms need a batch"
-    state = {name: value.clone() for name, value in subnet.state_dict().items()}
-    subnet.train()
-    try:
-        with torch.no_grad():
-            expected = supernet(images, architecture)
-            found = subnet(images)
-    finally:
-        subnet.load_state_dict(state)
-        subnet.eval()
-    return compare(found.cpu().numpy(), expected.cpu().numpy())
-
-
-def file_parity(model: bytes, subnet: fx.GraphModule, images: Tensor, batch_size: int) -> Parity:
-    """Compare an ONNX file with the calibrated subnet in eval mode, in batches of `batch_size`."""
-    with torch.no_grad():
-        expected = torch.cat([subnet(batch) for batch in torch.split(images, 256)])
-    return compare(run_onnx(model, images.numpy(), batch_size), expected.numpy())
+def export_in_memory(evaluator: SubnetEvaluator, architecture: Architecture) -> Exported:
+    """Extract, calibrate and emit one architecture."""
+    subnet = evaluator.subnet(architecture)
+    return to_onnx(subnet, architecture, evaluator.specs(architecture), evaluator.output_names)
 
 
 def export_subnet(
@@ -165,12 +114,11 @@ def export_subnet(
     """
     architecture, subnet = exported.architecture, exported.subnet
     parities = check_parity(exported, supernet, evaluator)
-    images = evaluator.images("validation", architecture)
-    _, channels, height, width = images.shape
+    inputs = evaluator.inputs("validation", architecture)
     files = {
         MODEL_NAME: exported.model,
         ARCHITECTURE_NAME: ArchitectureFile.model_validate(architecture.to_json()).to_bytes(),
-        REFERENCE_NAME: _reference(subnet, images[:NUM_REFERENCES]),
+        REFERENCE_NAME: _reference(exported, inputs),
     }
     data = run.data
     made_from = {
@@ -191,14 +139,19 @@ def export_subnet(
         files=hashes,
         parity=parities,
         costs=run.space.layers.costs(run.space.encode(architecture)).row(0),
+        metric=evaluator.task.metric,
+        classification=evaluator.task.classification,
         validation_accuracy=evaluator.score(subnet, architecture, "validation").accuracy,
         test_accuracy=evaluator.score(subnet, architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
         measured=_measured(measured),
         budget_ms=_tightest(earlier, budget_ms, measured),
-        preprocessing=Preprocessing(
-            height=height, width=width, channels=channels, mean=data.mean, std=data.std
-        ),
+        inputs={
+            name: InputTensor(shape=spec.shape, dtype=spec.dtype, free=spec.free)
+            for name, spec in exported.inputs.items()
+        },
+        outputs=exported.outputs,
+        preprocessing=_preprocessing(data, exported.inputs),
         class_names=data.class_names,
         made_from=made_from,
     )
@@ -215,8 +168,7 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
     device, supernet = run_device(run), load_supernet(run)
     assert device.runtime is not None  # a run's own profile is of this machine
     evaluator = subnet_evaluator(run, supernet)
-    subnet = evaluator.subnet(architecture)
-    exported = to_onnx(subnet, architecture, evaluator.input_shape(architecture))
+    exported = export_in_memory(evaluator, architecture)
     latency = fitted_latency(run, device).predictor
     measurement = measure_workloads(device.runtime, [exported.workload])[0]
     folder, manifest = export_subnet(
@@ -289,9 +241,32 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _reference(subnet: fx.GraphModule, images: Tensor) -> bytes:
-    with torch.no_grad():
-        logits = subnet(images)
+def _preprocessing(data: Dataset, inputs: Mapping[str, TensorSpec]) -> Preprocessing:
+    first = next(iter(inputs.values())).shape
+    if data.modality == "tokens":
+        return TokenPreprocessing(
+            length=first[0], vocabulary=data.vocabulary, tokenizer=data.tokenizer
+        )
+    if data.modality == "sequence":
+        return SequencePreprocessing(
+            features=first[0], frames=first[1], mean=data.mean, std=data.std
+        )
+    channels, height, width = first
+    return ImagePreprocessing(
+        height=height, width=width, channels=channels, mean=data.mean, std=data.std
+    )
+
+
+def _reference(exported: Exported, inputs: Inputs) -> bytes:
+    """Return the first samples and their outputs as a file, as many as keep it small."""
+    one = run_in_batches(exported.subnet, tuple(tensor[:1] for tensor in inputs))
+    outputs = named_arrays(exported.outputs, one).values()
+    size = sum(tensor[0].nbytes for tensor in inputs) + sum(array.nbytes for array in outputs)
+    n = min(NUM_REFERENCES, max(LEAST_REFERENCES, REFERENCE_BYTES // size))
+    some = tuple(tensor[:n] for tensor in inputs)
+    answers = named_arrays(exported.outputs, run_in_batches(exported.subnet, some))
+    arrays = {f"{INPUT_PREFIX}{k}": v for k, v in named_arrays(exported.inputs, some).items()}
+    arrays |= {f"{OUTPUT_PREFIX}{name}": value for name, value in answers.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, inputs=images.contiguous().numpy(), logits=logits.numpy())
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub
     return buffer.getvalue()

@@ -1,7 +1,9 @@
 """What an exported folder says about itself."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
@@ -11,6 +13,7 @@ MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 REFERENCE_NAME = "reference.npz"
 ARCHITECTURE_NAME = "architecture.json"
+INPUT_PREFIX, OUTPUT_PREFIX = "inputs.", "outputs."  # of the arrays in the reference
 
 
 class ArchitectureFile(Artifact):
@@ -22,9 +25,10 @@ class ArchitectureFile(Artifact):
     values: Mapping[str, int | float | str | bool]
 
 
-class Preprocessing(Frozen):
+class ImagePreprocessing(Frozen):
     """How to make the model's input from an image: resize, scale to 0..1, normalise per channel."""
 
+    kind: Literal["image"] = "image"
     layout: Literal["NCHW"] = "NCHW"
     height: int
     width: int
@@ -34,6 +38,43 @@ class Preprocessing(Frozen):
     )
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+class TokenPreprocessing(Frozen):
+    """How to make ids and mask from a text: tokenise, cut or pad with 0 to the length."""
+
+    kind: Literal["tokens"] = "tokens"
+    dtype: Literal["int64"] = "int64"
+    length: int
+    vocabulary: int  # ids are below it
+    tokenizer: str | None  # None: ids as they were in the data
+    mask: Literal["1 where a token is, 0 where padding is"] = (
+        "1 where a token is, 0 where padding is"
+    )
+
+
+class SequencePreprocessing(Frozen):
+    """How to make the model's input from a sequence: normalise per feature."""
+
+    kind: Literal["sequence"] = "sequence"
+    layout: Literal["batch, features, frames"] = "batch, features, frames"
+    features: int
+    frames: int  # of the data; the model's input says whether others may come
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+Preprocessing = Annotated[
+    ImagePreprocessing | TokenPreprocessing | SequencePreprocessing, Field(discriminator="kind")
+]
+
+
+class InputTensor(Frozen):
+    """One input of the model, without the batch; the sizes at the positions `free` may vary."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    free: tuple[int, ...] = ()
 
 
 class MeasuredLatency(Frozen):
@@ -52,16 +93,21 @@ class Manifest(Artifact):
     """Everything a deployer must know, and everything `nas verify` checks."""
 
     kind: Literal["manifest"] = "manifest"
+    format: int = 2
     space: str
     architecture_id: str
     files: Mapping[str, str]  # SHA-256 by name
     parity: Mapping[str, Parity]
     costs: Mapping[str, int]  # analytic: MACs, parameters, activation bytes
+    metric: str = "accuracy"  # what the accuracies measure; greater is better
+    classification: bool = True  # the output is b x classes logits
     validation_accuracy: float
     test_accuracy: float
     predicted_latency_ms: float
     measured: tuple[MeasuredLatency, ...]
     budget_ms: float | None  # None: exported without one
+    inputs: Mapping[str, InputTensor]  # of the model, by name
+    outputs: tuple[str, ...]
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # empty where the targets are no classes
     made_from: Mapping[str, Any]  # SHA-256 of the supernet and the profile, seed, versions

@@ -17,7 +17,14 @@ from hardware_profiles.profile_device import (
     undisturbed,
 )
 from hardware_profiles.target import Target
-from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, REFERENCE_NAME, Manifest
+from nas.exporting.manifest import (
+    INPUT_PREFIX,
+    MANIFEST_NAME,
+    MODEL_NAME,
+    OUTPUT_PREFIX,
+    REFERENCE_NAME,
+    Manifest,
+)
 from nas.exporting.parity import compare, run_onnx
 from search_spaces import InputError
 
@@ -65,7 +72,7 @@ def verify_folder(folder: Path) -> Verification:
     if all(check.ok for check in checks):
         checks.append(_guarded("graph", lambda: _check_graph(folder)))
     if all(check.ok for check in checks):
-        checks.append(_guarded("parity", lambda: _check_parity(folder)))
+        checks.append(_guarded("parity", lambda: _check_parity(folder, manifest)))
         checks.append(_guarded("latency", lambda: _check_latency(folder, manifest)))
     return Verification(tuple(checks))
 
@@ -91,14 +98,18 @@ def _check_graph(folder: Path) -> Check:
     return Check("graph", True, "onnx.checker finds no fault")
 
 
-def _check_parity(folder: Path) -> Check:
+def _check_parity(folder: Path, manifest: Manifest) -> Check:
     with (
         (folder / REFERENCE_NAME).open("rb") as file,
         np.load(file, allow_pickle=False) as reference,
     ):
-        inputs, logits = reference["inputs"], reference["logits"]
+        inputs = {name: reference[INPUT_PREFIX + name] for name in manifest.inputs}
+        outputs = {name: reference[OUTPUT_PREFIX + name] for name in manifest.outputs}
     model = (folder / MODEL_NAME).read_bytes()
-    parities = [compare(run_onnx(model, inputs, size), logits) for size in (1, len(inputs))]
+    n = min(len(one) for one in inputs.values())
+    parities = [
+        compare(run_onnx(model, inputs, size), outputs, manifest.classification) for size in (1, n)
+    ]
     worst = max(parities, key=lambda parity: parity.max_abs_difference)
     detail = f"max difference {worst.max_abs_difference:.2g} over {worst.n} reference inputs"
     return Check("parity", all(parity.ok for parity in parities), detail)

@@ -13,12 +13,16 @@ from nas.reporting.search_facts import SearchFacts
 from nas.reporting.svg import COLORS, draw_svg
 from nas.searching.evaluations import MeasuredSubnet
 
+CROSS_ENTROPY = Quantity("validation cross-entropy", "nats", 1.0)
 _STAR = {"marker": "*", "markersize": 15, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
 _MISS = {"marker": "X", "markersize": 10, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
 
 
 def front_chart(
-    searches: Sequence[SearchFacts], measured: Sequence[MeasuredSubnet], quantity: Quantity
+    searches: Sequence[SearchFacts],
+    measured: Sequence[MeasuredSubnet],
+    quantity: Quantity,
+    metric: str = "accuracy",
 ) -> str:
     """Draw the predicted fronts, and beside them the measured subnets, with budgets and choices.
 
@@ -26,17 +30,18 @@ def front_chart(
         searches: made from the same supernet and profile, and so comparable.
         measured: all measured subnets of that supernet on that target.
         quantity: what the accuracy predictor predicts.
+        metric: that subnets are judged by.
     """
 
     def draw(axes: list[Any]) -> None:
         _draw_predicted(axes[0], searches, quantity)
-        _draw_measured(axes[1], searches, measured)
+        _draw_measured(axes[1], searches, measured, metric)
         for panel in axes:
             _draw_budgets(panel, {search.result.budget_ms for search in searches})
 
     title = (
         f"Left: predicted {quantity.name} against predicted latency. "
-        "Right: measured validation accuracy against measured latency."
+        f"Right: measured validation {metric} against measured latency."
     )
     return draw_svg("front", title, 2, draw, height=4.3)
 
@@ -61,17 +66,21 @@ def _draw_predicted(panel: Any, searches: Sequence[SearchFacts], quantity: Quant
             )
     panel.set_title("Predicted")
     panel.set_xlabel("latency, predicted (ms)")
-    panel.set_ylabel(f"{quantity.name}, predicted ({quantity.unit})")
+    panel.set_ylabel(quantity.label("predicted"))
 
 
 def _draw_measured(
-    panel: Any, searches: Sequence[SearchFacts], measured: Sequence[MeasuredSubnet]
+    panel: Any,
+    searches: Sequence[SearchFacts],
+    measured: Sequence[MeasuredSubnet],
+    metric: str,
 ) -> None:
+    shown = _metric(metric)
     latency = np.array([subnet.latency_ms for subnet in measured])
     noise = latency * np.array([subnet.noise for subnet in measured])
     panel.errorbar(
         latency,
-        [subnet.validation_accuracy * 100 for subnet in measured],
+        [subnet.validation_accuracy * shown.scale for subnet in measured],
         xerr=[np.zeros(len(measured)), noise],
         fmt="s",
         markersize=4.5,
@@ -82,14 +91,19 @@ def _draw_measured(
     for search in searches:
         winner, miss = search.result.winner, search.result.closest_miss
         if winner is not None:
-            accuracy = winner.validation_accuracy * 100
+            accuracy = winner.validation_accuracy * shown.scale
             panel.plot(winner.measured_latency_ms, accuracy, label="chosen subnet", **_STAR)
         elif miss is not None:
-            accuracy = miss.validation_accuracy * 100
+            accuracy = miss.validation_accuracy * shown.scale
             panel.plot(miss.measured_latency_ms, accuracy, label="closest miss", **_MISS)
     panel.set_title("Measured")
     panel.set_xlabel("latency, measured (ms)")
-    panel.set_ylabel("validation accuracy, measured (%)")
+    panel.set_ylabel(shown.label("measured"))
+
+
+def _metric(name: str) -> Quantity:
+    percent = name == "accuracy"
+    return Quantity(f"validation {name}", "%" if percent else "", 100.0 if percent else 1.0)
 
 
 def _draw_budgets(panel: Any, budgets_ms: Iterable[float]) -> None:
@@ -128,38 +142,44 @@ def predictor_chart(predictors: Sequence[PredictorFacts]) -> str:
                 label="held-out subnet",
             )
             panel.set_title(f"{quantity.name.capitalize()}, {len(measured)} held-out subnets")
-            panel.set_xlabel(f"{quantity.name}, measured ({quantity.unit})")
-            panel.set_ylabel(f"{quantity.name}, predicted ({quantity.unit})")
+            panel.set_xlabel(quantity.label("measured"))
+            panel.set_ylabel(quantity.label("predicted"))
 
     names = " and ".join(facts.quantity.name for facts in predictors)
     title = f"Predicted against measured {names} of held-out subnets, with the line of equality."
     return draw_svg("predictors", title, len(predictors), draw)
 
 
-def training_chart(records: Sequence[Mapping[str, Any]]) -> str:
-    """Draw loss, learning rate and, once looked at, the accuracy of both ends of the space."""
+def training_chart(
+    records: Sequence[Mapping[str, Any]],
+    metric: str = "accuracy",
+    loss: Quantity = CROSS_ENTROPY,
+) -> str:
+    """Draw loss, learning rate and, once looked at, the metric of both ends of the space."""
+    positive = all(record["loss"] >= 0 for record in records)
     looked_at = [record for record in records if "smallest_accuracy" in record]
 
     def draw(axes: list[Any]) -> None:
-        _line(axes[0], records, "loss", "training loss, measured (nats)")
+        words = "training loss, measured" + (f" ({loss.unit})" if loss.unit else "")
+        _line(axes[0], records, "loss", words, from_zero=positive)
         _line(axes[1], records, "learning_rate", "learning rate")
         if looked_at:
-            _draw_accuracies(axes[2], looked_at)
+            _draw_accuracies(axes[2], looked_at, _metric(metric))
         for panel in axes:
             panel.set_xlabel("epoch")
             panel.set_xlim(0, records[-1]["epoch"] * 1.03)
             panel.xaxis.get_major_locator().set_params(integer=True)
 
-    accuracy = ", measured validation accuracy of the smallest and of the largest subnet"
+    accuracy = f", measured validation {metric} of the smallest and of the largest subnet"
     title = f"Training over the epochs: loss, learning rate{accuracy if looked_at else ''}."
     return draw_svg("training", title, 3 if looked_at else 2, draw, height=3.4)
 
 
-def _draw_accuracies(panel: Any, records: Sequence[Mapping[str, Any]]) -> None:
+def _draw_accuracies(panel: Any, records: Sequence[Mapping[str, Any]], shown: Quantity) -> None:
     for name, marker, line in (("smallest", "v", "--"), ("largest", "^", "-")):
         panel.plot(
             [record["epoch"] for record in records],
-            [record[f"{name}_accuracy"] * 100 for record in records],
+            [record[f"{name}_accuracy"] * shown.scale for record in records],
             marker=marker,
             markersize=5,
             linestyle=line,
@@ -167,10 +187,16 @@ def _draw_accuracies(panel: Any, records: Sequence[Mapping[str, Any]]) -> None:
             color=COLORS["measured"],
             label=f"{name} subnet (measured)",
         )
-    panel.set_ylabel("validation accuracy, measured (%)")
+    panel.set_ylabel(shown.label("measured"))
 
 
-def _line(panel: Any, records: Sequence[Mapping[str, Any]], key: str, label: str) -> None:
+def _line(
+    panel: Any,
+    records: Sequence[Mapping[str, Any]],
+    key: str,
+    label: str,
+    from_zero: bool = True,
+) -> None:
     panel.plot(
         [record["epoch"] for record in records],
         [record[key] for record in records],
@@ -179,4 +205,5 @@ def _line(panel: Any, records: Sequence[Mapping[str, Any]], key: str, label: str
         color=COLORS["ink"],
     )
     panel.set_ylabel(label)
-    panel.set_ylim(bottom=0)
+    if from_zero:
+        panel.set_ylim(bottom=0)

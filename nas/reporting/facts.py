@@ -7,6 +7,7 @@ from typing import Any
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile import Profile
+from nas.config import TaskConfig
 from nas.exporting.manifest import MODEL_NAME
 from nas.reporting.predictor_facts import PredictorFacts, accuracy_facts, latency_facts
 from nas.reporting.search_facts import (
@@ -70,6 +71,16 @@ class Facts:
         recipe = self.file.recipe
         sections = {key: value for key, value in recipe.items() if isinstance(value, Mapping)}
         return {"run": {k: v for k, v in recipe.items() if k not in sections}, **sections}
+
+    @property
+    def task(self) -> TaskConfig:
+        """What networks were trained for and judged by."""
+        return TaskConfig.model_validate(self.file.recipe.get("task", {}))
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return self.task.metric_name
 
     @property
     def class_names(self) -> tuple[str, ...]:

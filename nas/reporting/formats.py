@@ -1,5 +1,7 @@
 """How numbers read on screen: milliseconds, percent, bytes, with their units."""
 
+from nas.results import metric_text
+
 MISSING = "\N{EN DASH}"
 MAX_PERCENT = 1000
 
@@ -35,6 +37,11 @@ def percent(share: float | None, decimals: int = 2) -> str:
     if abs(share) * 100 > MAX_PERCENT:
         return f"over {MAX_PERCENT}%"
     return f"{share:.{decimals}%}"
+
+
+def metric(value: float | None, name: str) -> str:
+    """Return a value of a metric: accuracy in percent, others as numbers."""
+    return MISSING if value is None else metric_text(name, value)
 
 
 def cost(value: float | None, name: str) -> str:

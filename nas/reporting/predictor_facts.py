@@ -6,8 +6,9 @@ import numpy as np
 
 from hardware_profiles.profile import Profile
 from nas.artifacts import fitted_accuracy
+from nas.config import TaskConfig
 from nas.fitted_latency import FittedLatency, fit_latency
-from nas.fitted_predictors import FittedAccuracy, PredictorFile
+from nas.fitted_predictors import FittedAccuracy, PredictorFile, quantity_name
 from nas.known_targets import known_targets
 from nas.run_directory import Run
 from predictors.predictor import ErrorReport, Vector
@@ -22,12 +23,24 @@ class Quantity:
     unit: str
     scale: float
 
+    def label(self, words: str) -> str:
+        """Return an axis label: the quantity, whether measured or predicted, and its unit."""
+        return f"{self.name}, {words} ({self.unit})" if self.unit else f"{self.name}, {words}"
 
-QUANTITIES = {
-    "error": Quantity("validation error", "%", 100.0),
-    "cross_entropy": Quantity("validation cross-entropy", "nats", 1.0),
-    "latency_ms": Quantity("latency", "ms", 1.0),
-}
+
+def quantities(task: TaskConfig) -> dict[str, Quantity]:
+    """Return what predictors of a task predict, by the name in files."""
+    percent = task.metric_name == "accuracy"
+    nats = "nats" if task.loss_name == "cross-entropy" else ""
+    return {
+        "error": Quantity(
+            f"validation {quantity_name('error', task)}",
+            "%" if percent else "",
+            100.0 if percent else 1.0,
+        ),
+        "loss": Quantity(f"validation {quantity_name('loss', task)}", nats, 1.0),
+        "latency_ms": Quantity("latency", "ms", 1.0),
+    }
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,8 @@ def accuracy_facts(run: Run) -> tuple[FittedAccuracy | None, PredictorFacts | No
     try:
         fitted = fitted_accuracy(run)
     except InputError as error:
-        return None, _not_fitted(file, error)
-    return fitted, _fitted(file, fitted.quantity, fitted)
+        return None, _not_fitted(run, file, error)
+    return fitted, _fitted(run, file, fitted.quantity, fitted)
 
 
 def latency_facts(run: Run, profile: Profile | None) -> PredictorFacts | None:
@@ -68,21 +81,21 @@ def latency_facts(run: Run, profile: Profile | None) -> PredictorFacts | None:
         return None
     file = PredictorFile.load(path)
     if profile is None:
-        return _not_fitted(file, f"{run.profile_path} is gone")
+        return _not_fitted(run, file, f"{run.profile_path} is gone")
     try:
         # not `fitted_latency`, which refuses other machines' profiles: a report may be made there
         known = known_targets(run.space, profile)
         fitted = fit_latency(run.space, profile, run.recipe.profile.predictor, known)
-        return _fitted(file, "latency_ms", fitted)
+        return _fitted(run, file, "latency_ms", fitted)
     except InputError as error:
-        return _not_fitted(file, error)
+        return _not_fitted(run, file, error)
 
 
 def _fitted(
-    file: PredictorFile, quantity: str, fitted: FittedAccuracy | FittedLatency
+    run: Run, file: PredictorFile, quantity: str, fitted: FittedAccuracy | FittedLatency
 ) -> PredictorFacts:
     return PredictorFacts(
-        quantity=QUANTITIES[quantity],
+        quantity=quantities(run.recipe.task)[quantity],
         file=file,
         report=fitted.report,
         predicted=fitted.held_out_prediction,
@@ -91,6 +104,7 @@ def _fitted(
     )
 
 
-def _not_fitted(file: PredictorFile, reason: object) -> PredictorFacts:
-    quantity = QUANTITIES.get(file.predicts, Quantity(file.predicts, "", 1.0))
+def _not_fitted(run: Run, file: PredictorFile, reason: object) -> PredictorFacts:
+    known = quantities(run.recipe.task)
+    quantity = known.get(file.predicts, Quantity(file.predicts, "", 1.0))
     return PredictorFacts(quantity, file, file.error, np.zeros(0), np.zeros(0), str(reason))

@@ -1,6 +1,7 @@
 """`report.html`: one file that tells a whole run, without a server and without a network."""
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hardware_profiles.artifact import write_atomic
 from nas.reporting import formats
 from nas.reporting.charts import front_chart, predictor_chart, training_chart
 from nas.reporting.facts import Facts, gather
-from nas.reporting.predictor_facts import QUANTITIES
+from nas.reporting.predictor_facts import quantities
 from nas.run_directory import Run
 
 
@@ -38,12 +39,19 @@ def draw(facts: Facts) -> Charts:
     fitted = [predictor for predictor in facts.predictors if len(predictor.measured)]
     return Charts(
         front=front_chart(
-            current, facts.measured, QUANTITIES[current[-1].result.predicted_quantity]
+            current,
+            facts.measured,
+            quantities(facts.task)[current[-1].result.predicted_quantity],
+            facts.metric,
         )
         if current
         else None,
         predictors=predictor_chart(fitted) if fitted else None,
-        training=training_chart(facts.training.records) if facts.training.records else None,
+        training=training_chart(
+            facts.training.records, facts.metric, quantities(facts.task)["loss"]
+        )
+        if facts.training.records
+        else None,
     )
 
 
@@ -57,6 +65,7 @@ def render(facts: Facts, charts: Charts) -> str:
     environment.filters |= {
         "budget": formats.budget,
         "cost": formats.cost,
+        "metric": partial(formats.metric, name=facts.metric),
         "milliseconds": formats.milliseconds,
         "number": formats.number,
         "percent": formats.percent,

@@ -11,7 +11,8 @@ from hardware_profiles.profile_device import Measurement
 from hardware_profiles.runtimes.runtime import Runtime
 from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
 from nas.config import SearchConfig
-from nas.exporting.export import Exported, export_subnet, to_onnx
+from nas.exporting.export import export_in_memory, export_subnet
+from nas.exporting.gate import Exported
 from nas.exporting.manifest import MODEL_NAME
 from nas.progress import progress_bar, say
 from nas.results import Candidate, ClosestMiss, SearchResult, Winner
@@ -63,6 +64,7 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         reachable_ms=setting.reachable_ms,
         coverage=config.coverage,
         predicted_quantity=setting.accuracy.quantity,
+        metric=run.task.metric,
         winner=found.winner,
         closest_miss=found.closest_miss,
         candidate=found.candidate,
@@ -112,7 +114,9 @@ def _measured(
     choice = chooser.choose(setting.budget_ms, run.recipe.seed, advance)
     if choice.winner is None:
         miss = choice.closest_miss
-        return _Found(choice.outcome, choice.rounds, closest_miss=_closest_miss(miss))
+        return _Found(
+            choice.outcome, choice.rounds, closest_miss=_closest_miss(miss, run.task.metric)
+        )
     assert choice.exported is not None
     genome = run.space.encode(choice.exported.architecture)
     predicted = float(choice.problem.evaluate(genome).latency_ms[0])
@@ -135,6 +139,7 @@ def _measured(
         measured_latency_ms=choice.winner.latency_ms,
         noise=choice.winner.noise,
         kept=True,
+        metric=manifest.metric,
     )
     return _Found(choice.outcome, choice.rounds, winner=winner)
 
@@ -153,7 +158,7 @@ def _predicted(
     ]
     accuracies = [evaluator.validation_accuracy(architecture) for architecture in finalists]
     best = finalists[int(np.argmax(accuracies))]
-    exported = to_onnx(evaluator.subnet(best), best, evaluator.input_shape(best))
+    exported = export_in_memory(evaluator, best)
     predicted = problem.evaluate(run.space.encode(best))
     folder, manifest = export_subnet(
         run,
@@ -172,11 +177,12 @@ def _predicted(
         test_accuracy=manifest.test_accuracy,
         predicted_latency_ms=float(predicted.latency_ms[0]),
         predicted_upper_ms=float(predicted.latency_upper_ms[0]),
+        metric=manifest.metric,
     )
     return _Found(outcome, 1, candidate=candidate)
 
 
-def _closest_miss(miss: MeasuredSubnet | None) -> ClosestMiss | None:
+def _closest_miss(miss: MeasuredSubnet | None, metric: str) -> ClosestMiss | None:
     if miss is None:
         return None
     return ClosestMiss(
@@ -184,6 +190,7 @@ def _closest_miss(miss: MeasuredSubnet | None) -> ClosestMiss | None:
         measured_latency_ms=miss.latency_ms,
         noise=miss.noise,
         validation_accuracy=miss.validation_accuracy,
+        metric=metric,
     )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from hardware_profiles.profile_device import Measurement
 from nas.config import SearchConfig
-from nas.exporting.export import Exported, to_onnx
+from nas.exporting.export import export_in_memory
+from nas.exporting.gate import Exported
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.problem import SearchProblem
 from nas.searching.search import SearchOutcome, search
@@ -115,15 +116,14 @@ class Chooser:
         return chosen
 
     def _export(self, architecture: Architecture) -> Exported:
-        subnet = self._evaluator.subnet(architecture)
-        return to_onnx(subnet, architecture, self._evaluator.input_shape(architecture))
+        return export_in_memory(self._evaluator, architecture)
 
     def _measure(self, architectures: list[Architecture]) -> None:
         exported = [self._export(architecture) for architecture in architectures]
         results = self._measure_exported(exported)
         for one, result in zip(exported, results, strict=True):
             score = self._evaluator.score(one.subnet, one.architecture, "validation")
-            self._log(one.architecture, score.accuracy, score.cross_entropy, result)
+            self._log(one.architecture, score.accuracy, score.loss, result)
 
     def _log(
         self, architecture: Architecture, accuracy: float, loss: float, result: Measurement
@@ -135,7 +135,7 @@ class Chooser:
             supernet_sha256=self._evaluations.supernet_sha256,
             target_id=self._evaluations.target_id,
             validation_accuracy=accuracy,
-            cross_entropy=loss,
+            loss=loss,
             latency_ms=result.latency_ms,
             noise=result.noise,
             resident_bytes=result.resident_bytes,
@@ -147,11 +147,11 @@ class Chooser:
     ) -> tuple[MeasuredSubnet | None, Exported | None]:
         """Measure the best candidate's file once more; the next one where it then misses."""
         candidates = [m for m in self._within(problem) if m.keeps(budget_ms)]
-        candidates.sort(key=lambda m: (-m.validation_accuracy, m.cross_entropy, m.latency_ms))
+        candidates.sort(key=lambda m: (-m.validation_accuracy, m.loss, m.latency_ms))
         for candidate in candidates:
             exported = self._export(self._evaluations.architecture(candidate))
             result = self._measure_exported([exported])[0]
-            accuracy, loss = candidate.validation_accuracy, candidate.cross_entropy
+            accuracy, loss = candidate.validation_accuracy, candidate.loss
             slower = self._log(exported.architecture, accuracy, loss, result)
             if slower.keeps(budget_ms):
                 return slower, exported

@@ -20,7 +20,7 @@ class MeasuredSubnet(Frozen):
     supernet_sha256: str
     target_id: str
     validation_accuracy: float
-    cross_entropy: float
+    loss: float
     latency_ms: float
     noise: float  # (typical pass - latency) / latency
     resident_bytes: int | None = None

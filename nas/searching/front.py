@@ -28,7 +28,7 @@ def front_members(
         if known is not None:
             measured = {
                 "validation_accuracy": known.validation_accuracy,
-                "cross_entropy": known.cross_entropy,
+                "loss": known.loss,
                 "latency_ms": known.latency_ms,
             }
         members.append(

@@ -1,101 +1,122 @@
 """What a subnet is worth: extracted, calibrated, evaluated; never measured inside the supernet."""
 
-from dataclasses import dataclass
+from collections import OrderedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from nas.data import ImageData
+from nas.data import Dataset, Inputs, input_tensors
 from nas.subnet.calibrate import calibrate
-from nas.training.batches import Normalizer
+from nas.task import Outputs, Score, Task
+from nas.training.batches import target_tensor
 from search_spaces import Architecture
+from search_spaces.layer_kind import TensorSpec
 from search_spaces.supernet import Supernet, resize
 
 BATCH_SIZE = 256
 CALIBRATION_BATCH_SIZE = 128
-
-
-@dataclass(frozen=True)
-class Score:
-    """Quality on one split; accuracies are fractions. The halves are two fixed halves of the
-    split.
-    """
-
-    accuracy: float
-    cross_entropy: float
-    accuracy_halves: tuple[float, float]
-    cross_entropy_halves: tuple[float, float]
+KEPT_SHAPES = 4  # of inputs, by split: those of the last few architectures
 
 
 class SubnetEvaluator:
-    """Extracts, calibrates and evaluates subnets on images that are loaded once.
+    """Extracts, calibrates and evaluates subnets on samples that are loaded once.
 
     Args:
         supernet: where the weights come from.
-        data: the calibration images are the first `calibration_images` of a seeded order of its
-            training images, without augmentation.
+        data: the calibration samples are the first `calibration_samples` of a seeded order of its
+            training samples, without augmentation.
+        task: how outputs are judged.
     """
 
     def __init__(
-        self, supernet: Supernet, data: ImageData, calibration_images: int, seed: int
+        self,
+        supernet: Supernet,
+        data: Dataset,
+        task: Task,
+        calibration_samples: int,
+        seed: int,
     ) -> None:
-        self._supernet = supernet
-        self._normalizer = Normalizer(data)
-        self._resized: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._supernet, self._data, self.task = supernet, data, task
         order = np.random.default_rng([seed, 0xCA1]).permutation(len(data.train))
-        calibration = data.train.take(order[: max(2, calibration_images)])
+        calibration = data.train.take(order[: max(2, calibration_samples)])
         self._splits = {
             "calibration": calibration,
             "validation": data.validation,
             "test": data.test,
         }
+        self._resized: dict[str, OrderedDict[tuple[TensorSpec, ...], Inputs]] = {
+            name: OrderedDict() for name in self._splits
+        }
 
     def subnet(self, architecture: Architecture) -> fx.GraphModule:
         """Extract and calibrate one architecture; in eval mode."""
         subnet = self._supernet.extract(architecture)
-        images = self.images("calibration", architecture)
-        size = min(CALIBRATION_BATCH_SIZE, len(images))
-        batches = len(images) // size  # of one size, so that each counts the same
-        calibrate(subnet, torch.split(images[: batches * size], size))
+        num_samples = len(self._splits["calibration"])
+        size = min(CALIBRATION_BATCH_SIZE, num_samples)
+        batches = range(num_samples // size)  # of one size, so that each counts the same
+        calibrate(
+            subnet,
+            (
+                tuple(
+                    one[i * size : (i + 1) * size]
+                    for one in self.inputs("calibration", architecture)
+                )
+                for i in batches
+            ),
+        )
         return subnet
 
-    def input_shape(self, architecture: Architecture) -> tuple[int, ...]:
-        """Return c x h x w of the architecture's input."""
-        return self._supernet.input_shapes(architecture)[0]
+    def specs(self, architecture: Architecture) -> dict[str, TensorSpec]:
+        """Return the specs of the architecture's inputs by name, in order."""
+        return self._supernet.inputs(architecture)
 
-    def images(self, split: str, architecture: Architecture) -> Tensor:
-        """Return all images of a split, normalised, at the architecture's resolution: n x c x h
-        x w.
-        """
-        shape = self.input_shape(architecture)
-        if (split, shape) not in self._resized:
-            images, _ = self._normalizer(self._splits[split])
-            self._resized[split, shape] = resize(images, shape).contiguous(
-                memory_format=torch.channels_last
-            )
-        return self._resized[split, shape]
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(self._supernet.space.outputs)
 
-    def labels(self, split: str) -> Tensor:
-        """Return all labels of a split: n."""
-        return torch.from_numpy(self._splits[split].labels)
+    def inputs(self, split: str, architecture: Architecture) -> Inputs:
+        """Return all inputs of a split, normalised, at the architecture's sizes: each n x ..."""
+        kept, specs = self._resized[split], tuple(self.specs(architecture).values())
+        if specs not in kept:
+            inputs = input_tensors(self._data, self._splits[split])
+            kept[specs] = tuple(_laid_out(one) for one in resize(inputs, specs))
+            if len(kept) > KEPT_SHAPES:
+                kept.popitem(last=False)
+        kept.move_to_end(specs)
+        return kept[specs]
+
+    def targets(self, split: str) -> Tensor:
+        """Return all targets of a split: n, or n x ..."""
+        return target_tensor(self._splits[split])
 
     def validation_accuracy(self, architecture: Architecture) -> float:
-        """Extract, calibrate and validate one architecture; a fraction."""
+        """Extract, calibrate and validate one architecture; the task's metric."""
         return self.score(self.subnet(architecture), architecture, "validation").accuracy
 
     def score(self, subnet: nn.Module, architecture: Architecture, split: str) -> Score:
-        """Evaluate a calibrated subnet on "validation" or "test"."""
+        """Evaluate a calibrated subnet on "validation" or "test".
+
+        Raises:
+            InputError: a function of the user's task fails.
+        """
+        outputs = run_in_batches(subnet, self.inputs(split, architecture))
         with torch.no_grad():
-            chunks = torch.split(self.images(split, architecture), BATCH_SIZE)
-            logits = torch.cat([subnet(images) for images in chunks])
-        labels = self.labels(split)
-        correct = (logits.argmax(dim=1) == labels).double()
-        losses = F.cross_entropy(logits.double(), labels, reduction="none")
-        return Score(
-            float(correct.mean()),
-            float(losses.mean()),
-            (float(correct[::2].mean()), float(correct[1::2].mean())),
-            (float(losses[::2].mean()), float(losses[1::2].mean())),
-        )
+            return self.task.score(outputs, self.targets(split))
+
+
+def run_in_batches(subnet: nn.Module, inputs: Inputs) -> Outputs:
+    """Return the outputs of n samples."""
+    chunks = zip(*(torch.split(one, BATCH_SIZE) for one in inputs), strict=True)
+    with torch.no_grad():
+        outputs = [subnet(*chunk) for chunk in chunks]
+    if isinstance(outputs[0], Tensor):
+        return torch.cat(outputs)
+    return tuple(torch.cat(one) for one in zip(*outputs, strict=True))
+
+
+def _laid_out(one: Tensor) -> Tensor:
+    return one.contiguous(
+        memory_format=torch.channels_last if one.ndim == 4 else torch.contiguous_format
+    )

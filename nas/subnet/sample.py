@@ -21,9 +21,9 @@ class AccuracySample(Frozen):
     values: Mapping[str, int | float | str | bool]
     supernet_sha256: str
     accuracy: float
-    cross_entropy: float
+    loss: float
     accuracy_halves: tuple[float, float]
-    cross_entropy_halves: tuple[float, float]
+    loss_halves: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class AccuracySamples:
 
     population: Population  # n x d
     accuracy: Vector  # n, fractions
-    cross_entropy: Vector  # n
+    loss: Vector  # n
     accuracy_halves: npt.NDArray[np.float64]  # n x 2
-    cross_entropy_halves: npt.NDArray[np.float64]  # n x 2
+    loss_halves: npt.NDArray[np.float64]  # n x 2
 
     def repeatability(self) -> dict[str, float]:
         """Kendall between the two halves of the validation set, by quantity."""
         return {
             "accuracy": _kendall_or_zero(self.accuracy_halves),
-            "cross_entropy": _kendall_or_zero(self.cross_entropy_halves),
+            "loss": _kendall_or_zero(self.loss_halves),
         }
 
 
@@ -76,9 +76,9 @@ def sample_accuracy(
             values=architecture.values,
             supernet_sha256=supernet_sha256,
             accuracy=score.accuracy,
-            cross_entropy=score.cross_entropy,
+            loss=score.loss,
             accuracy_halves=score.accuracy_halves,
-            cross_entropy_halves=score.cross_entropy_halves,
+            loss_halves=score.loss_halves,
         )
         log.append(sample.model_dump())
     return load_samples(log, space, supernet_sha256)
@@ -100,9 +100,9 @@ def load_samples(log: AppendLog, space: SearchSpace, supernet_sha256: str) -> Ac
     return AccuracySamples(
         population,
         np.array([sample.accuracy for sample in samples]),
-        np.array([sample.cross_entropy for sample in samples]),
+        np.array([sample.loss for sample in samples]),
         np.array([sample.accuracy_halves for sample in samples]),
-        np.array([sample.cross_entropy_halves for sample in samples]),
+        np.array([sample.loss_halves for sample in samples]),
     )
 
 

@@ -8,18 +8,25 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.append_log import AppendLog
 from nas.config import TrainingConfig
-from nas.data import ImageData
+from nas.data import Dataset
+from nas.results import metric_text
+from nas.task import Outputs, Task, detached
 from nas.training import STRATEGIES
-from nas.training.batches import Batch, Normalizer, augment
+from nas.training.batches import Batch, check_augmentation, training_batch
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
+from nas.training.optimizers import (
+    OPTIMIZERS,
+    optimizer_tensors,
+    parameter_groups,
+    restore_optimizer,
+)
 from nas.training.strategy import TrainingSubnet
 from search_spaces import InputError, unknown_name
-from search_spaces.supernet import Supernet, resize
+from search_spaces.supernet import DropPath, Supernet, resize
 
 Evaluate = Callable[[Supernet], dict[str, float]]
 Report = Callable[[int, str], None]  # steps done, a few words
@@ -33,19 +40,24 @@ class Trainer:
 
     Args:
         supernet: its weights are the start; channels are put last in memory.
-        data: training images.
+        data: training samples.
+        task: what the outputs are to be.
         config: as in the recipe.
         seed: of everything random.
         checkpoint_path: written after every epoch; found there, training goes on from it.
         metrics: gets one record an epoch.
         evaluate: called every `config.evaluate_every` epochs and after the last; its figures join
             the record (accuracy of the smallest and the largest, say).
+
+    Raises:
+        InputError: an unknown strategy or optimiser, or augmentation that targets do not follow.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        data: ImageData,
+        data: Dataset,
+        task: Task,
         config: TrainingConfig,
         seed: int,
         checkpoint_path: Path,
@@ -54,16 +66,15 @@ class Trainer:
     ) -> None:
         if config.strategy not in STRATEGIES:
             raise unknown_name("training strategy", config.strategy, STRATEGIES)
+        if config.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", config.optimizer, OPTIMIZERS)
+        check_augmentation(data, config)
         self.supernet = supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._data, self._config, self._seed = data, config, seed
+        self._data, self._task, self._config, self._seed = data, task, config, seed
         self._checkpoint_path, self._metrics, self._evaluate = checkpoint_path, metrics, evaluate
         self._strategy = STRATEGIES[config.strategy](supernet.space, config)
-        self._normalizer = Normalizer(data)
-        self._optimizer = torch.optim.SGD(
-            _parameter_groups(supernet, config.weight_decay),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
+        self._optimizer = OPTIMIZERS[config.optimizer](
+            parameter_groups(supernet, config.weight_decay), config
         )
         batch_size = min(config.batch_size, len(data.train))
         self._batch_size = batch_size
@@ -87,10 +98,7 @@ class Trainer:
             return
         tensors, state = load_checkpoint(self._checkpoint_path, self.supernet.space.name)
         load_weights(self.supernet, tensors, self._checkpoint_path)
-        for name, parameter in self.supernet.named_parameters():
-            if f"momentum.{name}" in tensors:
-                buffer = tensors[f"momentum.{name}"].to(memory_format=_layout(parameter))
-                self._optimizer.state[parameter]["momentum_buffer"] = buffer
+        restore_optimizer(self._optimizer, self.supernet, tensors)
         self.next_epoch = int(state["epoch"])
         self._metrics.keep_first(self.next_epoch)
 
@@ -104,7 +112,7 @@ class Trainer:
                 "epoch": epoch + 1,
                 "loss": loss,
                 "learning_rate": self._optimizer.param_groups[0]["lr"],
-                "images_per_second": self.steps_per_epoch * self._batch_size / seconds,
+                "samples_per_second": self.steps_per_epoch * self._batch_size / seconds,
                 "seconds": seconds,
             }
             last = epoch + 1 == self._config.epochs
@@ -113,12 +121,13 @@ class Trainer:
             self._metrics.append(record)
             self.next_epoch = epoch + 1
             self._save()
-            self._note = _note(record, self._note)
+            self._note = _note(record, self._note, self._task.metric)
 
     def _train_epoch(self, epoch: int, report: Report) -> float:
         rng = np.random.default_rng([self._seed, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         order = rng.permutation(len(self._data.train))
+        drop_path = self._drop_path(epoch)
         self.supernet.train()
         total = torch.zeros(())
         for step in range(self.steps_per_epoch):
@@ -126,9 +135,9 @@ class Trainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate(self._config, progress)
             index = order[step * self._batch_size : (step + 1) * self._batch_size]
-            images, labels = self._normalizer(self._data.train, index)
-            images = augment(images, self._config, generator)
-            total += self._step(self._strategy.step(epoch, rng), (images, labels))
+            batch = training_batch(self._data, index, self._config, generator)
+            subnets = self._strategy.step(epoch, rng)
+            total += self._step(subnets, batch, drop_path(progress))
             report(epoch * self.steps_per_epoch + step + 1, self._note)
         loss = float(total) / self.steps_per_epoch
         if not math.isfinite(loss):
@@ -138,32 +147,45 @@ class Trainer:
             )
         return loss
 
-    def _step(self, subnets: list[TrainingSubnet], batch: Batch) -> Tensor:
+    def _drop_path(self, epoch: int) -> Callable[[float], DropPath | None]:
+        """Return what is dropped at a progress in epochs: linearly more (arXiv:1707.07012)."""
+        seed = np.random.default_rng([self._seed, epoch, 0xD80F]).integers(2**62)
+        generator = torch.Generator().manual_seed(int(seed))
+
+        def at(progress: float) -> DropPath | None:
+            share = progress / self._config.epochs
+            probability = self._config.drop_path * share
+            return DropPath(probability, generator) if self._config.drop_path else None
+
+        return at
+
+    def _step(
+        self, subnets: list[TrainingSubnet], batch: Batch, drop_path: DropPath | None
+    ) -> Tensor:
         """Add up the gradients of all subnets, clip, step; return the loss of the first."""
-        images, labels = batch
+        inputs, targets = batch
         self._optimizer.zero_grad(set_to_none=True)
-        teacher: Tensor | None = None
+        teacher: Outputs | None = None
         first = torch.zeros(())
         for subnet in subnets:
-            shape = self.supernet.input_shapes(subnet.architecture)[0]
-            logits = self.supernet(resize(images, shape), subnet.architecture)
+            specs = self.supernet.inputs(subnet.architecture).values()
+            sized = resize(inputs, specs)
             if subnet.learns_from == "labels" or teacher is None:
-                loss = F.cross_entropy(logits, labels, label_smoothing=self._config.label_smoothing)
+                outputs = self.supernet(sized, subnet.architecture, drop_path)
+                loss = self._task.training_loss(outputs, targets)
             else:
-                loss = distillation_loss(logits, teacher)
+                outputs = self.supernet(sized, subnet.architecture)
+                loss = self._task.distillation_loss(outputs, teacher)
             (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
-                teacher, first = logits.detach(), loss.detach()
+                teacher, first = detached(outputs), loss.detach()
         nn.utils.clip_grad_norm_(self.supernet.parameters(), self._config.clip_norm)
         self._optimizer.step()
         return first
 
     def _save(self) -> None:
         tensors = {f"weights.{n}": p for n, p in self.supernet.named_parameters()}
-        for name, parameter in self.supernet.named_parameters():
-            buffer = self._optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
+        tensors |= optimizer_tensors(self._optimizer, self.supernet)
         state = {
             "space": self.supernet.space.name,
             "epoch": self.next_epoch,
@@ -197,30 +219,12 @@ def learning_rate(config: TrainingConfig, progress: float) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy of b x classes logits to the teacher's probabilities (arXiv:1503.02531)."""
-    return F.cross_entropy(logits, teacher.softmax(dim=1))
-
-
-def _parameter_groups(supernet: Supernet, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on weights of two dimensions and more; none on norms and biases."""
-    parameters = list(supernet.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _layout(parameter: Tensor) -> torch.memory_format:
-    return torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
-
-
-def _note(record: dict[str, Any], earlier: str) -> str:
-    words = f"loss {record['loss']:.3f}  {record['images_per_second']:.0f} images/s"
+def _note(record: dict[str, Any], earlier: str, metric: str) -> str:
+    words = f"loss {record['loss']:.3f}  {record['samples_per_second']:.0f} samples/s"
     if "smallest_accuracy" in record:
-        return (
-            f"{words}  smallest {record['smallest_accuracy']:.1%}  "
-            f"largest {record['largest_accuracy']:.1%}"
+        smallest, largest = (
+            metric_text(metric, record[f"{name}_accuracy"], 1) for name in ("smallest", "largest")
         )
+        return f"{words}  smallest {smallest}  largest {largest}"
     _, found, accuracies = earlier.partition("  smallest")
     return words + found + accuracies

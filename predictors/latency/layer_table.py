@@ -11,7 +11,6 @@ from sklearn.model_selection import KFold, cross_val_predict
 from hardware_profiles.profile import Profile
 from predictors.predictor import ErrorReport, Vector, error_report
 from search_spaces import InputError, LayerSpec, SearchSpace
-from search_spaces.layer_spec import LAYER_KINDS
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,16 @@ def layer_table(space: SearchSpace, profile: Profile) -> LayerTable:
 
 
 def _spec_features(space: SearchSpace, specs: tuple[LayerSpec, ...]) -> Vector:
-    """Logs of costs and of every integer field, one column each, and the kind: specs x features."""
+    """Logs of costs and of every integer field, one column each, and a column for every kind and
+    word (the operation of a cell's edge, say): specs x features.
+    """
     names = sorted(
         {name for spec in specs for name, value in spec.fields if isinstance(value, int)}
     )
-    kinds = list(LAYER_KINDS)
     fields = [[np.log1p(spec.values.get(name, 0)) for name in names] for spec in specs]
-    which = [[float(spec.kind == kind) for kind in kinds] for spec in specs]
+    said = [
+        {spec.kind, *(pair for pair in spec.fields if isinstance(pair[1], str))} for spec in specs
+    ]
+    words = sorted(set().union(*said), key=str)
+    which = [[float(word in one) for word in words] for one in said]
     return np.hstack([np.log1p(space.layers.spec_costs[1:]), np.array(fields), np.array(which)])

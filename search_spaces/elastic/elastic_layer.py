@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from search_spaces.layer_modules import layer_skeleton, parameter_shapes
+from search_spaces.layer_modules import layer_skeleton, parameter_shapes, run_layer
 from search_spaces.layer_modules.initial import initialise
 from search_spaces.layer_spec import LayerSpec
 
@@ -17,6 +16,8 @@ def leading_slice(weights: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return a view of `shape`: the first channels and features, and of kernels (dimension 2 on)
     the centre.
     """
+    if weights.shape == shape:
+        return weights
     view = weights
     for dimension, (size, wanted) in enumerate(zip(weights.shape, shape, strict=True)):
         if wanted != size:
@@ -50,12 +51,14 @@ class ElasticLayer(nn.Module):
         super().__init__()
         self.shared = nn.Module()  # weights alone, by the names they have in the plain modules
         self._owners: dict[str, nn.Module] = {}
+        self._holders: dict[str, tuple[dict[str, nn.Parameter | None], str]] = {}  # for speed
         for spec in specs:
             for name in parameter_shapes(spec):
                 owner = name.rpartition(".")[0]
                 self._owners.setdefault(name, layer_skeleton(spec).get_submodule(owner))
         for name, shape in self.covering(specs).items():
-            _register(self.shared, name, nn.Parameter(torch.empty(shape)))
+            holder = _register(self.shared, name, nn.Parameter(torch.empty(shape)))
+            self._holders[name] = (holder._parameters, name.rpartition(".")[2])
         self.reset_parameters()
 
     def covering(self, specs: Sequence[LayerSpec]) -> dict[str, Shape]:
@@ -72,22 +75,28 @@ class ElasticLayer(nn.Module):
         module.
         """
         return {
-            name: leading_slice(self.shared.get_parameter(name), shape)
+            name: leading_slice(self.weight(name), shape)
             for name, shape in parameter_shapes(spec).items()
         }
 
+    def weight(self, name: str) -> nn.Parameter:
+        """Return a shared weight by its dotted name."""
+        holder, key = self._holders[name]
+        found = holder[key]
+        assert found is not None
+        return found
+
     def forward(self, spec: LayerSpec, *inputs: Tensor) -> Tensor:
         """Run the layer of `spec`, norms on the statistics of this batch."""
-        weights = self.slice(spec)
-        outputs: Tensor = functional_call(layer_skeleton(spec), weights, inputs, tie_weights=False)
-        return outputs
+        return run_layer(spec, self.slice(spec), inputs)
 
 
-def _register(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Put a parameter at a dotted name, making the modules on the way."""
+def _register(root: nn.Module, name: str, parameter: nn.Parameter) -> nn.Module:
+    """Put a parameter at a dotted name, making the modules on the way; return the last one."""
     *path, last = name.split(".")
     for part in path:
         if part not in root._modules:
             root.add_module(part, nn.Module())
         root = root.get_submodule(part)
     root.register_parameter(last, parameter)
+    return root

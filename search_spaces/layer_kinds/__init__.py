@@ -3,9 +3,17 @@ same names.
 """
 
 from search_spaces.layer_kind import LayerKind
+from search_spaces.layer_kinds.cell import CELLS
 from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
+from search_spaces.layer_kinds.residual import RESIDUALS
 from search_spaces.layer_kinds.sequence import SEQUENCES
 
-LAYER_KINDS: dict[str, LayerKind] = {**CONVOLUTIONS, **CLASSIFIERS, **SEQUENCES}
+LAYER_KINDS: dict[str, LayerKind] = {
+    **CONVOLUTIONS,
+    **CLASSIFIERS,
+    **RESIDUALS,
+    **CELLS,
+    **SEQUENCES,
+}
 """The catalogue: name -> formulas."""

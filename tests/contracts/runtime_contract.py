@@ -13,6 +13,7 @@ from hardware_profiles.runtimes.runtime import Runtime, RuntimeSettings, Workloa
 from hardware_profiles.target import Target
 from hardware_profiles.workloads import module_workload
 from search_spaces import InputError
+from tests.contracts.inputs import one_input
 
 
 class Residual(nn.Module):
@@ -43,7 +44,7 @@ def small_module() -> nn.Module:
 
 
 def small_workload() -> Workload:
-    return module_workload(small_module, ((3, 12, 12),))
+    return module_workload(small_module, one_input(3, 12, 12), ["output"])
 
 
 def global_state() -> dict[str, object]:
@@ -189,7 +190,7 @@ class RuntimeContract:
             raise ZeroDivisionError
 
         before = global_state()
-        workload = Workload(module=broken, input_shapes=((3, 12, 12),), onnx=broken)
+        workload = Workload(module=broken, inputs=one_input(3, 12, 12), onnx=broken)
         with pytest.raises(ZeroDivisionError), runtime.open(workload) as timer:
             timer(1)
         assert global_state() == before
@@ -218,6 +219,6 @@ class RuntimeContract:
 
         runtime = self.build()
         assert made == []
-        with runtime.open(Workload(module, ((3, 12, 12),), onnx)) as timer:
+        with runtime.open(Workload(module, one_input(3, 12, 12), onnx)) as timer:
             timer(1)
         assert len(made) == 1

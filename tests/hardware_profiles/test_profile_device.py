@@ -40,6 +40,7 @@ from hardware_profiles.profile_device import (
     too_noisy,
     visit,
 )
+from tests.contracts.inputs import one_input
 from tests.hardware_profiles.fake_machine import (
     LONG,
     MILLISECOND,
@@ -341,7 +342,7 @@ def model():
         nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(4, 7),
     )  # fmt: skip
-    return onnx_model(module.eval(), (3, 9, 9)).SerializeToString()
+    return onnx_model(module.eval(), one_input(3, 9, 9)).SerializeToString()
 
 
 def feeds(model, batch_size=1):
@@ -437,7 +438,7 @@ def test_what_onnx_runtime_cannot_run_is_refused():
 
 def test_real_models_are_measured_side_by_side(model, tmp_path):
     wide = nn.Sequential(*(nn.Conv2d(24, 24, 3, padding=1) for _ in range(20)))
-    data = onnx_model(wide.eval(), (24, 32, 32)).SerializeToString()
+    data = onnx_model(wide.eval(), one_input(24, 32, 32)).SerializeToString()
     onnx.checker.check_model(onnx.load_from_string(data))
     first, second = measure_models([model, data])
     for one in (first, second):

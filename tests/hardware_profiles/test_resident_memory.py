@@ -15,6 +15,7 @@ from torch import nn
 from hardware_profiles import profile_device
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile_device import ResidentMemory
+from tests.contracts.inputs import one_input
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux has a mark that can be set back"
@@ -31,7 +32,7 @@ def model(megabytes):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    return onnx_model(module.eval(), (10, 10, 10)).SerializeToString()
+    return onnx_model(module.eval(), one_input(10, 10, 10)).SerializeToString()
 
 
 @pytest.fixture

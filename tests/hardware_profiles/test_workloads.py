@@ -16,6 +16,7 @@ from hardware_profiles.plan import PlanItem, spread_specs
 from hardware_profiles.workloads import layer_workload, module_workload, subnet_workload, workload
 from search_spaces import build_space
 from search_spaces.part import SpacePart
+from tests.contracts.inputs import one_input
 
 
 def graph_of(data):
@@ -52,7 +53,7 @@ def graph_macs(graph):
     for node in graph.node:
         if node.op_type == "Conv":
             macs += int(np.prod(weights[node.input[1]])) * int(np.prod(shapes[node.output[0]][2:]))
-        elif node.op_type == "Gemm":
+        elif node.op_type == "MatMul":
             macs += int(np.prod(weights[node.input[1]]))
     return macs
 
@@ -76,10 +77,10 @@ def large_onnx(large):
 def test_layers_are_those_of_their_specs(space):
     for spec in spread_specs(space, 12):
         network = layer_workload(spec)
-        assert network.input_shapes == spec.input_shapes
+        assert tuple(network.inputs.values()) == spec.inputs
         graph = graph_of(network.onnx())
-        assert input_shape(graph) == spec.input_shapes[0]
-        outputs = run(network.onnx(), normal(spec.input_shapes[0]))
+        assert input_shape(graph) == spec.inputs[0].shape
+        outputs = run(network.onnx(), normal(spec.inputs[0].shape))
         if spec.kind == "classifier":
             assert outputs.shape == (2, spec["num_classes"])
         else:
@@ -91,7 +92,7 @@ def test_layers_are_those_of_their_specs(space):
 def test_modules_answer_what_their_graphs_answer(space):
     for spec in spread_specs(space, 8):
         network = layer_workload(spec)
-        images = normal(spec.input_shapes[0])
+        images = normal(spec.inputs[0].shape)
         module = network.module()
         assert not module.training
         with torch.inference_mode():
@@ -103,7 +104,7 @@ def test_items_of_a_plan_are_layers_and_subnets(space, plan):
     for item in plan.items:
         graph = graph_of(workload(space, item).onnx())
         if item.role == "layer":
-            assert input_shape(graph) == item.spec.input_shapes[0]
+            assert input_shape(graph) == item.spec.inputs[0].shape
         else:
             genome = space.encode(space.architecture(item.values))
             assert graph_macs(graph) == space.layers.costs(genome).macs[0]
@@ -118,7 +119,7 @@ def test_subnets_cost_what_the_space_says(space):
         network = subnet_workload(space, architecture)
         graph = graph_of(network.onnx())
         side = architecture.values["resolution"]
-        assert network.input_shapes == ((1, side, side),)
+        assert network.inputs == one_input(1, side, side)
         assert input_shape(graph) == (1, side, side)
         costs = space.layers.costs(genome[None])
         assert graph_macs(graph) == costs.macs[0]
@@ -159,7 +160,7 @@ def test_activations_stay_of_order_one_to_the_end(large_onnx):
     """Overflow, or fading into denormal numbers, would change what is timed."""
     model = onnx.load_from_string(large_onnx)
     for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm"):
+        if node.op_type in ("Conv", "MatMul"):
             model.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -218,7 +219,7 @@ def test_a_module_is_made_when_it_is_asked_for_and_its_file_once():
         built.append(1)
         return nn.Conv2d(1, 1, 1)
 
-    network = module_workload(build, ((1, 4, 4),))
+    network = module_workload(build, one_input(1, 4, 4), ["logits"])
     assert built == []
     assert network.onnx() == network.onnx()
     assert len(built) == 1
@@ -228,8 +229,8 @@ def test_a_module_is_made_when_it_is_asked_for_and_its_file_once():
 
 def test_a_module_of_ones_own_keeps_its_weights():
     module = nn.Conv2d(3, 5, 3)
-    data = module_workload(lambda: module, ((3, 6, 6),)).onnx()
-    assert data == onnx_model(module.eval(), (3, 6, 6)).SerializeToString()
+    data = module_workload(lambda: module, one_input(3, 6, 6), ["logits"]).onnx()
+    assert data == onnx_model(module.eval(), one_input(3, 6, 6)).SerializeToString()
 
 
 def test_an_item_of_no_layer_is_refused(space):

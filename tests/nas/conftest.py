@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nas
-from nas.data import ImageData, Split
+from nas.data import Dataset, Split
 from nas.results import RunResult
 from nas.run_directory import Run, open_run
 from search_spaces import SearchSpace, build_space
@@ -88,11 +88,11 @@ def bright_bars(n: int, seed: int) -> Split:
     images = rng.integers(0, 60, (n, 1, 8, 8))
     for image, label in zip(images, labels, strict=True):
         image[0, 2 * label : 2 * label + 2] += 150
-    return Split(images.astype(np.uint8), labels.astype(np.int64))
+    return Split((images.astype(np.uint8),), labels.astype(np.int64))
 
 
 @pytest.fixture(scope="session")
-def bars() -> ImageData:
+def bars() -> Dataset:
     """A small data set of 4 classes that a supernet learns in seconds."""
     train, validation, test = bright_bars(128, 0), bright_bars(40, 1), bright_bars(40, 2)
-    return ImageData(train, validation, test, ("a", "b", "c", "d"), (0.3,), (0.25,))
+    return Dataset(train, validation, test, "image", tuple("abcd"), 4, (0.3,), (0.25,))

@@ -38,7 +38,7 @@ def test_a_new_run_knows_its_recipe_data_and_space(tmp_path, npz):
     run = create_run_directory(tmp_path / "deep" / "run", recipe)
     assert run.recipe == recipe
     assert open_run(tmp_path / "deep" / "run").recipe == recipe
-    assert (run.data.num_classes, run.data.num_channels) == (2, 3)
+    assert run.data.settings == {"num_classes": 2, "input_channels": 3}
     classifier = run.space.layers.layers(run.space.smallest())[-1][1]
     assert classifier.values["num_classes"] == 2
     stem = run.space.layers.layers(run.space.smallest())[0][1]

@@ -66,11 +66,13 @@ def test_sizes_of_zero_are_refused(name):
 
 
 @pytest.mark.parametrize("kind", LAYER_KINDS)
-@pytest.mark.parametrize("formula", ["macs", "num_params", "peak_elements"])
+@pytest.mark.parametrize("formula", ["macs", "num_params", "peak_elements", "output_elements"])
 def test_formulas_on_arrays_equal_formulas_on_numbers(kind, formula):
     specs = [
         spec for name in SPACES for spec in build_space(name).layers.specs if spec.kind == kind
     ]
     columns = {name: np.array([spec[name] for spec in specs]) for name in LAYER_KINDS[kind].fields}
     compute = getattr(LAYER_KINDS[kind], formula)
-    assert compute(columns).tolist() == [int(compute(spec.values)) for spec in specs]
+    for settings in [()] if formula != "peak_elements" else [((False, False),), ((True, True),)]:
+        found = np.broadcast_to(compute(columns, *settings), len(specs))
+        assert found.tolist() == [int(compute(spec.values, *settings)) for spec in specs]

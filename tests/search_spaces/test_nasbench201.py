@@ -3,17 +3,22 @@ import gzip
 
 import numpy as np
 import pytest
+import torch
 
-from search_spaces import TABLE_SPACES, InputError, build_space
+from search_spaces import InputError, build_space
 from search_spaces.nasbench201 import (
     EDGES,
     NUM_CELLS,
     OPERATIONS,
+    NasBench201,
     cell_connected,
     cell_macs,
     cell_text,
+    nasbench201_space,
 )
+from search_spaces.supernet import Supernet
 from tests.contracts.space_contract import SpaceContract
+from tests.contracts.supernet_contract import SupernetContract, shared_positions
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +42,9 @@ def published(tables, space):
 
 
 class TestNasBench201(SpaceContract):
-    @pytest.fixture
-    def space(self, space):
-        return space
+    @pytest.fixture(params=["nasbench201", "nasbench201-digits"])
+    def space(self, request):
+        return build_space(request.param)
 
     def text(self, space, architecture):
         return cell_text(architecture)
@@ -199,21 +204,142 @@ def test_connected_where_the_input_changes_the_output(space, all_cells):
     assert 0 < (~cell_connected(all_cells)).sum() < 500
 
 
-# --- catalogue ------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TABLE_SPACES)
-def test_table_spaces_are_built_by_name_and_versioned(name):
-    space = build_space(name)
-    assert space.name.split("@")[0] == name
-    assert not space.slots
+class TestNasBench201Supernet(SupernetContract):
+    """On cells whose input reaches their output: others give the same whatever comes in."""
+
+    @pytest.fixture
+    def space(self):
+        return build_space("nasbench201-digits")
+
+    @pytest.fixture
+    def population(self, space):
+        skips = cell(
+            space, "|skip_connect~0|+|skip_connect~0|none~1|+|none~0|none~1|skip_connect~2|"
+        )
+        random = space.sample(40, np.random.default_rng(0))
+        return np.concatenate([skips, space.largest(), random[cell_connected(random)][:4]])
+
+    def test_largest_covers_all(self, space, supernet):
+        """Each operation has weights of its own: the two convolutions together cover all."""
+        covered = set()
+        for operation in ("nor_conv_1x1", "nor_conv_3x3"):
+            everywhere = space.architecture({d.name: operation for d in space.dimensions})
+            covered |= set(shared_positions(supernet, everywhere).tolist())
+        assert covered == set(range(sum(p.numel() for p in supernet.parameters())))
 
 
-def test_table_spaces_take_no_settings():
-    with pytest.raises(InputError, match="takes no num_classes"):
-        build_space("nasbench201", num_classes=7)
+@pytest.mark.parametrize(
+    ("text", "num_params", "macs"),
+    [
+        (  # 113.95137 M with the bias of the classifier, 0.802426 M
+            "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|avg_pool_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+            802_426,
+            113_951_360,
+        ),
+        (  # 15.64737 M with the bias
+            "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+"
+            "|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+            129_306,
+            15_647_360,
+        ),
+    ],
+)
+def test_published_costs(space, text, num_params, macs):
+    """arXiv:2001.00326, from the benchmark's own answers; it counts the classifier's bias too."""
+    costs = space.layers.costs(cell(space, text)).row(0)
+    assert (costs["num_params"], costs["macs"]) == (num_params, macs)
 
 
-def test_names_of_both_catalogues_are_suggested():
+def test_layers_cost_what_the_published_formula_says(space, all_cells):
+    np.testing.assert_array_equal(space.layers.costs(all_cells).macs, cell_macs(all_cells))
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "num_params", "macs"),
+    [(10, 1_288_506, 184_730_240), (100, 1_294_356, 184_736_000)],
+)
+def test_other_classes(num_classes, num_params, macs):
+    """The best cell of CIFAR-100, which is the topology of the size space too."""
+    space = build_space("nasbench201", num_classes=num_classes)
+    best = (
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+        "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    )
+    costs = space.layers.costs(cell(space, best)).row(0)
+    assert (costs["num_params"], costs["macs"]) == (num_params, macs)
+
+
+def test_edges_read_the_nodes_they_name():
+    space = build_space("nasbench201-digits")
+    text = "|nor_conv_1x1~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|skip_connect~1|nor_conv_3x3~2|"
+    layers = {layer.name: layer for layer in space.layers.network(cell(space, text)).layers}
+    found = {
+        name.removeprefix("stage2_cell1_"): (layer.reads, layer.spec.values.get("operation"))
+        for name, layer in layers.items()
+        if name.startswith("stage2_")
+    }
+    first = "stage2_cell1_node1_from0"
+    assert found == {
+        "node1_from0": (("reduction1",), "nor_conv_1x1"),
+        "node2_from1": ((first,), "avg_pool_3x3"),
+        "node2": (("reduction1", "stage2_cell1_node2_from1"), None),
+        "node3_from0": (("reduction1",), "none"),
+        "node3_from2": (("stage2_cell1_node2",), "nor_conv_3x3"),
+        "node3": (
+            ("stage2_cell1_node3_from0", first, "stage2_cell1_node3_from2"),
+            None,
+        ),
+    }
+    assert layers["reduction2"].reads == ("stage2_cell1_node3",)
+
+
+def test_cells_of_one_key_answer_the_same():
+    """Dead ends and skips do not count, in the network as in the key."""
+    space = build_space("nasbench201-digits")
+    supernet = Supernet(space)
+    one, other = (
+        space.parse(text)
+        for text in (
+            "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|",
+            "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
+        )
+    )
+    keys = space.equivalence_key(space.encode_all([one, other]))
+    assert keys[0] == keys[1]
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(images, one), supernet(images, other))
+
+
+def test_cells_without_a_way_through_answer_all_the_same():
+    space = build_space("nasbench201-digits")
+    subnet = Supernet(space).extract(space.decode(space.smallest()[0])).train()
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    outputs = subnet(images)
+    outputs.square().sum().backward()
+    assert outputs.isfinite().all()
+    torch.testing.assert_close(outputs, outputs[:1].expand_as(outputs))
+    assert all(p.grad is None or p.grad.isfinite().all() for p in subnet.parameters())
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{"num_classes": 0}, {"input_channels": 0}])
+def test_bad_settings_are_refused(settings):
+    with pytest.raises(InputError, match="at least one class, channel and cell"):
+        build_space("nasbench201", **settings)
+
+
+@pytest.mark.parametrize("numbers", [(30, 8, 1), (0, 8, 1), (8, 0, 1), (8, 8, 0)])
+def test_bad_presets_are_refused(numbers):
+    with pytest.raises(InputError, match=r"a resolution of 4, 8, 12"):
+        nasbench201_space(NasBench201("bad", *numbers), 10, 3)
+
+
+def test_other_names_are_suggested():
     with pytest.raises(InputError, match="did you mean 'nasbench201'"):
         build_space("nasbench101")

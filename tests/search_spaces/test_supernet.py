@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces import Dimension, InputError, LayerSlot, SearchSpace, build_space
+from search_spaces import Dimension, InputError, LayerSlot, SearchSpace, TensorSpec, build_space
 from search_spaces.supernet import Supernet, resize
 from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import (
@@ -66,30 +66,40 @@ def test_architectures_of_another_space_are_refused():
 # --- resize ---------------------------------------------------------------------------------------
 
 
+def resized(batch: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    return resize((batch,), [TensorSpec(shape)])[0]
+
+
+def test_other_inputs_pass_unchanged():
+    ids, sequence = torch.zeros(2, 9, dtype=torch.int64), random_images(2, 5, 9)
+    specs = [TensorSpec((4,), "int64"), TensorSpec((5, 4), free=(1,))]
+    assert resize((ids, sequence), specs) == (ids, sequence)
+
+
 def test_images_of_the_right_size_pass_unchanged():
     batch = random_images(2, 3, 8, 6)
-    assert torch.equal(resize(batch, (3, 8, 6)), batch)
+    assert torch.equal(resized(batch, (3, 8, 6)), batch)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (1, 8, 5), (1, 16, 16), (1, 3, 20)])
 def test_height_and_width_follow_the_shape_and_constants_stay(shape):
-    resized = resize(torch.full((2, 1, 8, 8), 0.7), shape)
-    assert resized.shape == (2, *shape)
-    torch.testing.assert_close(resized, torch.full((2, *shape), 0.7))
+    found = resized(torch.full((2, 1, 8, 8), 0.7), shape)
+    assert found.shape == (2, *shape)
+    torch.testing.assert_close(found, torch.full((2, *shape), 0.7))
 
 
 def test_every_pixel_counts_when_images_shrink():
     impulses = torch.eye(64).reshape(64, 1, 8, 8)  # one bright pixel each
-    assert (resize(impulses, (1, 2, 2)).sum(dim=(1, 2, 3)) > 0).all()
+    assert (resized(impulses, (1, 2, 2)).sum(dim=(1, 2, 3)) > 0).all()
 
 
 def test_images_and_channels_do_not_mix():
     batch = random_images(3, 2, 9, 7)
-    resized = resize(batch, (2, 4, 5))
+    found = resized(batch, (2, 4, 5))
     for i in range(3):
         for channel in range(2):
-            alone = resize(batch[i : i + 1, channel : channel + 1], (1, 4, 5))
-            torch.testing.assert_close(resized[i, channel], alone[0, 0])
+            alone = resized(batch[i : i + 1, channel : channel + 1], (1, 4, 5))
+            torch.testing.assert_close(found[i, channel], alone[0, 0])
 
 
 @pytest.mark.parametrize("size", [(5, 7), (12, 12), (20, 31)])
@@ -98,7 +108,7 @@ def test_resize_equals_pillow(size):
     batch = random_images(1, 1, 16, 18)
     height, width = size
     expected = image.fromarray(batch[0, 0].numpy()).resize((width, height), image.BILINEAR)
-    found = resize(batch, (1, height, width))[0, 0].numpy()
+    found = resized(batch, (1, height, width))[0, 0].numpy()
     np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
 
 

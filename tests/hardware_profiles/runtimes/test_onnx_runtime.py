@@ -3,6 +3,7 @@ import pytest
 from hardware_profiles.profile_device import CPU_PROVIDER
 from hardware_profiles.runtimes.runtime import Workload
 from search_spaces import InputError
+from tests.contracts.inputs import one_input
 from tests.contracts.runtime_contract import RuntimeContract
 
 
@@ -17,7 +18,7 @@ class TestOnnxRuntime(RuntimeContract):
     )
 
     def test_what_it_cannot_open_is_the_users_error(self, runtime):
-        broken = Workload(module=list, input_shapes=((3, 12, 12),), onnx=lambda: b"no model")
+        broken = Workload(module=list, inputs=one_input(3, 12, 12), onnx=lambda: b"no model")
         with (
             pytest.raises(InputError, match="ONNX Runtime cannot open a model"),
             runtime.open(broken),

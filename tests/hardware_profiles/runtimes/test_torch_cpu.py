@@ -8,6 +8,7 @@ from torch import nn
 from hardware_profiles.profile_device import processor_name
 from hardware_profiles.runtimes.runtime import RuntimeSettings, Workload
 from hardware_profiles.runtimes.torch_cpu import TorchCpu, num_threads
+from tests.contracts.inputs import one_input
 from tests.contracts.runtime_contract import RuntimeContract, small_module
 
 
@@ -49,7 +50,7 @@ class Recorder(nn.Module):
 def recorded(num_runs=2, **settings):
     """The runs that a timer made."""
     recorder = Recorder()
-    workload = Workload(lambda: recorder, ((3, 12, 12),), onnx=bytes)
+    workload = Workload(lambda: recorder, one_input(3, 12, 12), onnx=bytes)
     with TorchCpu(RuntimeSettings(**settings)).open(workload) as timer:
         timer(num_runs)
     return recorder.runs
@@ -107,7 +108,7 @@ def test_bf16_answers_nearly_the_same():
 
 
 def test_flat_inputs_are_taken_too():
-    workload = Workload(lambda: nn.Linear(6, 2).eval(), ((6,),), onnx=bytes)
+    workload = Workload(lambda: nn.Linear(6, 2).eval(), one_input(6), onnx=bytes)
     with TorchCpu(RuntimeSettings()).open(workload) as timer:
         assert len(timer(2)[0]) == 2
 

@@ -12,11 +12,12 @@ from hardware_profiles.profile_device import measure_models
 from hardware_profiles.target import Target
 from nas.artifacts import load_supernet, subnet_evaluator
 from nas.device import run_device
-from nas.exporting.export import export_subnet, to_onnx
+from nas.exporting.export import export_in_memory, export_subnet
 from nas.exporting.manifest import Manifest
 from nas.exporting.parity import ParityError
 from nas.run_directory import open_run
 from search_spaces import InputError
+from search_spaces.layer_kind import TensorSpec
 from search_spaces.supernet import resize
 
 
@@ -52,23 +53,27 @@ def test_the_file_answers_raw_images_as_the_manifest_says(finished):
     manifest = json.loads((finished.folder / "manifest.json").read_text())
     steps = manifest["preprocessing"]
     data = finished.open().data
-    images = torch.from_numpy(data.test.images).float() / 255
+    images = torch.from_numpy(data.test.inputs[0]).float() / 255
     mean, std = (torch.tensor(steps[name])[None, :, None, None] for name in ("mean", "std"))
     size = (steps["channels"], steps["height"], steps["width"])
-    inputs = resize((images - mean) / std, size).numpy()
+    (inputs,) = resize(((images - mean) / std,), [TensorSpec(size)])
     session = onnxruntime.InferenceSession(
         finished.folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
-    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs})
-    accuracy = float((logits.argmax(axis=1) == data.test.labels).mean())
+    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    accuracy = float((logits.argmax(axis=1) == data.test.targets).mean())
     assert accuracy == pytest.approx(manifest["test_accuracy"], abs=1.5 / len(data.test))
     assert accuracy == pytest.approx(finished.result.winner.test_accuracy, abs=1.5 / len(data.test))
     assert manifest["class_names"] == list("0123456789")
+    assert (manifest["metric"], manifest["classification"]) == ("accuracy", True)
+    assert steps["kind"] == "image"
+    assert manifest["inputs"] == {"input": {"shape": list(size), "dtype": "float32", "free": []}}
+    assert manifest["outputs"] == ["logits"]
 
 
 def test_the_reference_holds_inputs_and_outputs_of_the_subnet(finished):
     with np.load(finished.folder / "reference.npz", allow_pickle=False) as reference:
-        inputs, logits = reference["inputs"], reference["logits"]
+        inputs, logits = reference["inputs.input"], reference["outputs.logits"]
     assert inputs.shape[0] == logits.shape[0] == 32
     assert logits.shape[1] == 10
     assert inputs.dtype == logits.dtype == np.float32
@@ -130,11 +135,7 @@ class Ingredients:
         self.evaluator = subnet_evaluator(self.run, self.supernet)
         self.device = run_device(self.run)
         architecture = self.run.space.decode(self.run.space.smallest()[0])
-        self.exported = to_onnx(
-            self.evaluator.subnet(architecture),
-            architecture,
-            self.evaluator.input_shape(architecture),
-        )
+        self.exported = export_in_memory(self.evaluator, architecture)
         self.folder = self.run.subnets_path / architecture.id
         self.measurement = measure_models([self.exported.model], 1)[0]
 

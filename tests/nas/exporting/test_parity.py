@@ -2,10 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from nas.exporting.export import check_parity, supernet_parity, to_onnx
+from nas.exporting.export import export_in_memory
+from nas.exporting.gate import check_parity, other_sizes, supernet_parity
 from nas.exporting.parity import LIMIT, ParityError, compare, gate, run_onnx
 from nas.subnet.evaluator import SubnetEvaluator
+from nas.task import Task
+from search_spaces.layer_kind import TensorSpec
 from search_spaces.supernet import Supernet
+
+
+def compare_logits(found, reference):
+    return compare({"logits": found}, {"logits": reference})
 
 
 def logits(n: int = 1000, scale: float = 1.0) -> np.ndarray:
@@ -14,7 +21,7 @@ def logits(n: int = 1000, scale: float = 1.0) -> np.ndarray:
 
 
 def test_equal_logits_agree():
-    parity = compare(logits(), logits())
+    parity = compare_logits(logits(), logits())
     assert (parity.max_abs_difference, parity.top1_agreement, parity.n) == (0.0, 1.0, 1000)
     assert parity.ok
 
@@ -23,11 +30,11 @@ def test_equal_logits_agree():
 def test_the_limit_grows_with_the_logits_beyond_one(scale):
     reference = logits(scale=scale)
     limit = LIMIT * max(1.0, scale)
-    assert compare(reference, reference).limit == pytest.approx(limit)
+    assert compare_logits(reference, reference).limit == pytest.approx(limit)
     for share, ok in ((0.9, True), (1.2, False)):
         off = reference.copy()
         off[3, reference[3].argmin()] += share * limit
-        assert compare(off, reference).ok is ok
+        assert compare_logits(off, reference).ok is ok
 
 
 def test_one_in_a_thousand_may_change_its_class():
@@ -36,7 +43,7 @@ def test_one_in_a_thousand_may_change_its_class():
     for changed, ok in ((2, True), (3, False)):
         found = reference.copy()
         found[:changed] = found[:changed, ::-1]
-        parity = compare(found, reference)
+        parity = compare_logits(found, reference)
         assert parity.top1_agreement == pytest.approx(1 - changed / 2000)
         assert parity.ok is ok
 
@@ -46,27 +53,62 @@ def test_what_is_no_number_does_not_agree(value):
     broken = logits()
     broken[0, 0] = value
     with pytest.raises(ParityError, match="finite"):
-        compare(broken, logits())
+        compare_logits(broken, logits())
     with pytest.raises(ParityError, match="finite"):
-        compare(logits(), broken)
+        compare_logits(logits(), broken)
 
 
 def test_nothing_to_compare_does_not_agree():
     empty = np.zeros((0, 10), np.float32)
     with pytest.raises(ParityError, match="expected outputs"):
-        compare(empty, empty)
+        compare_logits(empty, empty)
 
 
 def test_other_shapes_do_not_agree():
     with pytest.raises(ParityError, match="expected outputs"):
-        compare(logits()[:, :1], logits())
+        compare_logits(logits()[:, :1], logits())
 
 
 def test_the_gate_names_the_first_that_fails():
-    good, bad = compare(logits(), logits()), compare(-logits(), logits())
+    good, bad = compare_logits(logits(), logits()), compare_logits(-logits(), logits())
     gate([("first", good)])
     with pytest.raises(ParityError, match=r"^second: outputs differ by"):
         gate([("first", good), ("second", bad), ("third", bad)])
+
+
+def test_of_several_outputs_the_one_closest_to_its_limit_counts():
+    reference = {"a": logits(), "b": logits(scale=50.0)}
+    off = {"a": logits() + np.float32(0.5 * LIMIT), "b": reference["b"] + np.float32(0.9 * LIMIT)}
+    parity = compare(off, reference, classification=False)
+    assert parity.max_abs_difference == pytest.approx(0.5 * LIMIT, rel=0.01)
+    assert parity.top1_agreement is None
+    assert parity.ok
+    off["b"] = reference["b"] + np.float32(60 * LIMIT)
+    assert not compare(off, reference, classification=False).ok
+
+
+def test_outputs_of_other_names_do_not_agree():
+    with pytest.raises(ParityError, match="expected outputs"):
+        compare({"a": logits()}, {"b": logits()})
+    with pytest.raises(ParityError, match="expected outputs"):
+        compare({}, {})
+
+
+def test_a_class_says_nothing_where_outputs_are_no_classes():
+    reference = np.zeros((1000, 2), np.float32)
+    reference[:, 0] = 1e-6
+    parity = compare({"y": reference[:, ::-1]}, {"y": reference}, classification=False)
+    assert parity.top1_agreement is None
+    assert parity.ok
+
+
+def test_axes_of_free_size_are_tried_at_half_of_it():
+    specs = [TensorSpec((3, 10), free=(1,)), TensorSpec((5,), "int64")]
+    long, fixed = torch.arange(60.0).view(2, 3, 10), torch.arange(10).view(2, 5)
+    shorter, same = other_sizes((long, fixed), specs)
+    assert torch.equal(shorter, long[:, :, :5])
+    assert torch.equal(same, fixed)
+    assert other_sizes((fixed,), specs[1:]) is None
 
 
 # --- on networks ----------------------------------------------------------------------------------
@@ -81,7 +123,7 @@ def supernet(space):
 
 @pytest.fixture
 def evaluator(supernet, bars):
-    return SubnetEvaluator(supernet, bars, calibration_images=64, seed=0)
+    return SubnetEvaluator(supernet, bars, Task(), calibration_samples=64, seed=0)
 
 
 @pytest.fixture
@@ -92,9 +134,7 @@ def architecture(space):
 @pytest.fixture
 def in_memory(evaluator, architecture):
     """A calibrated subnet with its file."""
-    return to_onnx(
-        evaluator.subnet(architecture), architecture, evaluator.input_shape(architecture)
-    )
+    return export_in_memory(evaluator, architecture)
 
 
 def test_supernet_subnet_and_file_agree_at_batch_1_and_a_larger_one(
@@ -109,17 +149,22 @@ def test_supernet_subnet_and_file_agree_at_batch_1_and_a_larger_one(
 
 @pytest.mark.parametrize("size", [1, 7, 40, 1000])
 def test_files_answer_alike_at_any_batch_size(in_memory, evaluator, architecture, size):
-    images = evaluator.images("validation", architecture)
+    (images,) = evaluator.inputs("validation", architecture)
     with torch.no_grad():
         expected = in_memory.subnet(images).numpy()
-    found = run_onnx(in_memory.model, images.numpy(), size)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    found = run_onnx(in_memory.model, {"input": images.numpy()}, size)
+    assert list(found) == ["logits"]
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-4)
+
+
+def test_a_file_of_other_inputs_is_refused(in_memory):
+    with pytest.raises(ParityError, match="inputs"):
+        run_onnx(in_memory.model, {"ids": np.zeros((2, 3), np.int64)}, 1)
 
 
 def test_comparing_leaves_the_norm_statistics(in_memory, supernet, evaluator, architecture):
     before = {name: value.clone() for name, value in in_memory.subnet.state_dict().items()}
-    images = evaluator.images("validation", architecture)
-    supernet_parity(supernet, in_memory.subnet, architecture, images)
+    supernet_parity(supernet, in_memory, evaluator.inputs("validation", architecture))
     assert all(
         torch.equal(value, before[name]) for name, value in in_memory.subnet.state_dict().items()
     )

@@ -99,11 +99,13 @@ def edit_a_hash(folder):
 
 
 def replace_reference_outputs(folder):
-    replace_reference(folder, logits=reference_arrays(folder)["logits"] + np.float32(0.1))
+    logits = reference_arrays(folder)["outputs.logits"] + np.float32(0.1)
+    replace_reference(folder, **{"outputs.logits": logits})
 
 
 def replace_reference_inputs(folder):
-    replace_reference(folder, inputs=reference_arrays(folder)["inputs"][::-1].copy())
+    inputs = reference_arrays(folder)["inputs.input"][::-1].copy()
+    replace_reference(folder, **{"inputs.input": inputs})
 
 
 def change_a_weight(folder):
@@ -201,25 +203,26 @@ def garbage_reference(folder):
 
 
 def reference_without_logits(folder):
-    replace_reference(folder, logits=None)
+    replace_reference(folder, **{"outputs.logits": None})
 
 
 def reference_of_other_classes(folder):
-    replace_reference(folder, logits=reference_arrays(folder)["logits"][:, :7])
+    logits = reference_arrays(folder)["outputs.logits"][:, :7]
+    replace_reference(folder, **{"outputs.logits": logits})
 
 
 def reference_of_another_size(folder):
-    replace_reference(folder, inputs=np.zeros((4, 1, 3, 3), np.float32))
+    replace_reference(folder, **{"inputs.input": np.zeros((4, 1, 3, 3), np.float32)})
 
 
 def reference_of_nothing(folder):
     arrays = reference_arrays(folder)
-    replace_reference(folder, inputs=arrays["inputs"][:0], logits=arrays["logits"][:0])
+    replace_reference(folder, **{name: array[:0] for name, array in arrays.items()})
 
 
 def reference_of_objects(folder):
     buffer = io.BytesIO()
-    np.savez(buffer, inputs=np.array([None]), logits=np.array([None]))
+    np.savez(buffer, **{"inputs.input": np.array([None]), "outputs.logits": np.array([None])})
     replace_file(folder, "reference.npz", buffer.getvalue())
 
 

@@ -11,7 +11,13 @@ from hardware_profiles.profile import LayerLatency, Profile, SubnetLatency
 from hardware_profiles.target import Target
 from nas.artifacts import fitted_accuracy, save_predictors, supernet_hash
 from nas.config import check_recipe
-from nas.exporting.manifest import MODEL_NAME, Manifest, MeasuredLatency, Preprocessing
+from nas.exporting.manifest import (
+    MODEL_NAME,
+    ImagePreprocessing,
+    InputTensor,
+    Manifest,
+    MeasuredLatency,
+)
 from nas.fitted_latency import fit_latency
 from nas.results import ClosestMiss, Front, FrontMember, SearchResult, Winner
 from nas.run_directory import Run, create_run_directory, open_run
@@ -86,9 +92,9 @@ def fit(run: Run) -> None:
             "values": dict(architecture.values),
             "supernet_sha256": supernet_hash(run),
             "accuracy": 1 - loss / 4,
-            "cross_entropy": loss,
+            "loss": loss,
             "accuracy_halves": (1 - loss / 4 + rng.normal(0, 0.2, 2)).tolist(),
-            "cross_entropy_halves": (loss + rng.normal(0, 0.01, 2)).tolist(),
+            "loss_halves": (loss + rng.normal(0, 0.01, 2)).tolist(),
         }
         run.accuracy_samples.append(record)
     latency = fit_latency(run.space, Profile.load(run.profile_path))
@@ -109,7 +115,7 @@ def search(run: Run, budget_ms: float, found: bool) -> SearchResult:
             values=architecture.values,
             costs=costs.row(i),
             predicted={
-                "cross_entropy": 0.5 - 0.01 * i,
+                "loss": 0.5 - 0.01 * i,
                 "latency_ms": 0.02 + 0.003 * i,
                 "latency_upper_ms": 0.021 + 0.003 * i,
             },
@@ -139,7 +145,7 @@ def search(run: Run, budget_ms: float, found: bool) -> SearchResult:
         limits={"activation_bytes": 123456.0},
         reachable_ms=(0.01, 0.1),
         coverage=0.8,
-        predicted_quantity="cross_entropy",
+        predicted_quantity="loss",
         winner=winner,
         closest_miss=miss,
         target=TARGET,
@@ -165,7 +171,7 @@ def measure(run: Run, architecture: Architecture, latency_ms: float) -> None:
         supernet_sha256=supernet_hash(run),
         target_id=TARGET.id,
         validation_accuracy=0.9321,
-        cross_entropy=0.2,
+        loss=0.2,
         latency_ms=latency_ms,
         noise=NOISE,
     )
@@ -187,7 +193,9 @@ def export(run: Run, architecture: Architecture, costs: dict[str, int]) -> Winne
         predicted_latency_ms=0.05,
         measured=(MeasuredLatency(target=TARGET, latency_ms=WINNER_MS, noise=NOISE),),
         budget_ms=0.06,
-        preprocessing=Preprocessing(height=8, width=8, channels=1, mean=(0.5,), std=(0.5,)),
+        inputs={"input": InputTensor(shape=(1, 8, 8), dtype="float32")},
+        outputs=("logits",),
+        preprocessing=ImagePreprocessing(height=8, width=8, channels=1, mean=(0.5,), std=(0.5,)),
         class_names=(HOSTILE, *"bcdefghij"),
         made_from={},
     ).save(folder / "manifest.json")

@@ -175,7 +175,7 @@ def test_the_predicted_panel_holds_the_winner_that_is_not_on_the_front(whole):
     (search,) = [s for s in gather(whole).searches if s.result.winner]
     assert search.result.winner is not None
     assert search.winner_loss is not None
-    assert search.winner_loss not in [m.predicted["cross_entropy"] for m in search.result.front]
+    assert search.winner_loss not in [m.predicted["loss"] for m in search.result.front]
 
 
 def test_errors_stand_beside_baselines_floor_and_ceiling(page):
@@ -195,8 +195,9 @@ def test_errors_stand_beside_baselines_floor_and_ceiling(page):
 def test_settings_architectures_times_and_hashes(whole, page):
     facts = gather(whole)
     for words in (
-        "Recipe: training strategy sandwich epochs 6",
+        "Recipe: training strategy sandwich optimizer sgd epochs 6",
         "max_macs \N{EN DASH}",
+        "images: 1,077 train, 360 validation, 360 test ), trained by cross-entropy, judged by",
         "seed 0 host",
         "stage1.block1.kernel",
         "activation_bytes",

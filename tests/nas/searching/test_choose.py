@@ -149,8 +149,7 @@ def test_front_members_keep_measured_and_predicted_apart(finished, first):
         if member.architecture_id in known:
             record = known[member.architecture_id]
             assert member.measured == {
-                name: record[name]
-                for name in ("validation_accuracy", "cross_entropy", "latency_ms")
+                name: record[name] for name in ("validation_accuracy", "loss", "latency_ms")
             }
         else:
             assert member.measured == {}

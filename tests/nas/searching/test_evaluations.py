@@ -18,7 +18,7 @@ def measured(space, index: int, **changes) -> MeasuredSubnet:
         "supernet_sha256": SUPERNET,
         "target_id": TARGET,
         "validation_accuracy": 0.9,
-        "cross_entropy": 0.3,
+        "loss": 0.3,
         "latency_ms": 2.0,
         "noise": 0.05,
     }

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from nas.subnet.evaluator import SubnetEvaluator
+from nas.task import Task
 from search_spaces.supernet import Supernet, resize
 
 
@@ -18,7 +19,7 @@ def supernet(space):
 
 @pytest.fixture(scope="module")
 def evaluator(supernet, bars):
-    return SubnetEvaluator(supernet, bars, calibration_images=64, seed=0)
+    return SubnetEvaluator(supernet, bars, Task(), calibration_samples=64, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +33,23 @@ def architectures(space):
 def test_scores_are_those_of_a_plain_loop(evaluator, architectures, bars):
     for architecture in architectures[:2]:
         subnet = evaluator.subnet(architecture)
-        shape = evaluator.input_shape(architecture)
+        specs = evaluator.specs(architecture).values()
         for name, split in (("validation", bars.validation), ("test", bars.test)):
             correct, losses = [], []
-            for image, label in zip(split.images, split.labels, strict=True):
+            for image, label in zip(split.inputs[0], split.targets, strict=True):
                 pixels = torch.from_numpy(image).float()[None] / 255
                 normal = (pixels - bars.mean[0]) / bars.std[0]
                 with torch.no_grad():
-                    logits = subnet(resize(normal, shape))[0].double()
+                    logits = subnet(*resize((normal,), specs))[0].double()
                 correct.append(int(logits.argmax()) == label)
                 losses.append(math.log(float(logits.exp().sum())) - float(logits[label]))
             score = evaluator.score(subnet, architecture, name)
             assert score.accuracy == pytest.approx(np.mean(correct))
-            assert score.cross_entropy == pytest.approx(np.mean(losses), rel=1e-4)
+            assert score.loss == pytest.approx(np.mean(losses), rel=1e-4)
             for half in (0, 1):
                 assert score.accuracy_halves[half] == pytest.approx(np.mean(correct[half::2]))
                 expected = np.mean(losses[half::2])
-                assert score.cross_entropy_halves[half] == pytest.approx(expected, rel=1e-4)
+                assert score.loss_halves[half] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_perfect_subnet_scores_one(evaluator, architectures, bars):
@@ -64,7 +65,7 @@ def test_a_perfect_subnet_scores_one(evaluator, architectures, bars):
 
     score = evaluator.score(Oracle(), architectures[0], "test")
     assert score.accuracy == 1.0
-    assert score.cross_entropy < 1e-3
+    assert score.loss < 1e-3
 
 
 def test_subnets_are_calibrated_on_the_first_of_a_seeded_order_of_training_images(
@@ -75,31 +76,31 @@ def test_subnets_are_calibrated_on_the_first_of_a_seeded_order_of_training_image
     assert not subnet.training
     norm = next(m for m in subnet.modules() if isinstance(m, nn.BatchNorm2d))
     first = next(m for m in subnet.modules() if isinstance(m, nn.Conv2d))
-    images = evaluator.images("calibration", architecture)
+    (images,) = evaluator.inputs("calibration", architecture)
     assert len(images) == 64
     with torch.no_grad():
         outputs = first(images)
     torch.testing.assert_close(norm.running_mean, outputs.mean(dim=(0, 2, 3)), rtol=1e-3, atol=1e-4)
-    train = {image.tobytes() for image in bars.train.images}
-    assert {image.tobytes() for image in evaluator._splits["calibration"].images} <= train
-    again = SubnetEvaluator(supernet, bars, 64, seed=0).subnet(architecture)
-    other = SubnetEvaluator(supernet, bars, 64, seed=1).subnet(architecture)
+    train = {image.tobytes() for image in bars.train.inputs[0]}
+    assert {image.tobytes() for image in evaluator._splits["calibration"].inputs[0]} <= train
+    again = SubnetEvaluator(supernet, bars, Task(), 64, seed=0).subnet(architecture)
+    other = SubnetEvaluator(supernet, bars, Task(), 64, seed=1).subnet(architecture)
     states = [net.state_dict() for net in (subnet, again, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("images", [1, 100, 128, 10_000])
-def test_any_number_of_calibration_images(supernet, bars, architectures, images):
-    evaluator = SubnetEvaluator(supernet, bars, images, seed=0)
+@pytest.mark.parametrize("samples", [1, 100, 128, 10_000])
+def test_any_number_of_calibration_samples(supernet, bars, architectures, samples):
+    evaluator = SubnetEvaluator(supernet, bars, Task(), samples, seed=0)
     assert 0 <= evaluator.validation_accuracy(architectures[0]) <= 1
 
 
 def test_images_are_resized_to_the_architecture_and_kept(evaluator, architectures):
     for architecture in architectures:
-        images = evaluator.images("validation", architecture)
-        assert tuple(images.shape[1:]) == evaluator.input_shape(architecture)
-        assert evaluator.images("validation", architecture) is images
+        (images,) = evaluator.inputs("validation", architecture)
+        assert tuple(images.shape[1:]) == evaluator.specs(architecture)["input"].shape
+        assert evaluator.inputs("validation", architecture)[0] is images
 
 
 def test_scoring_repeats_exactly_and_leaves_the_supernet_alone(evaluator, supernet, architectures):

@@ -7,6 +7,7 @@ import torch
 from nas.append_log import AppendLog
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
+from nas.task import Task
 from search_spaces import InputError
 from search_spaces.supernet import Supernet
 
@@ -28,7 +29,7 @@ class Counting(SubnetEvaluator):
 def evaluator(space, bars):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Counting(Supernet(space), bars, calibration_images=32, seed=0)
+        return Counting(Supernet(space), bars, Task(), calibration_samples=32, seed=0)
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def test_samples_are_the_scores_of_the_evaluator(evaluator, space, log):
         architecture = space.decode(samples.population[i])
         score = evaluator.score(evaluator.subnet(architecture), architecture, "validation")
         assert samples.accuracy[i] == score.accuracy
-        assert samples.cross_entropy[i] == score.cross_entropy
+        assert samples.loss[i] == score.loss
         assert tuple(samples.accuracy_halves[i]) == score.accuracy_halves
-        assert tuple(samples.cross_entropy_halves[i]) == score.cross_entropy_halves
+        assert tuple(samples.loss_halves[i]) == score.loss_halves
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"architecture_id": "5'])
@@ -106,7 +107,7 @@ def test_samples_follow_the_seed(evaluator, space, log, tmp_path):
         {"accuracy": None},
         {"accuracy": "high"},
         {"accuracy": float("nan")},
-        {"cross_entropy_halves": 0.5},
+        {"loss_halves": 0.5},
         {"accuracy_halves": [0.5, 0.5, 0.5]},
         {"values": None},
         {"values": [1, 2]},
@@ -126,9 +127,9 @@ def test_damaged_records_are_refused(evaluator, space, log, change):
 # --- repeatability --------------------------------------------------------------------------------
 
 
-def samples_with(accuracy_halves, cross_entropy_halves) -> AccuracySamples:
+def samples_with(accuracy_halves, loss_halves) -> AccuracySamples:
     n = len(accuracy_halves)
-    halves = np.array(accuracy_halves, float), np.array(cross_entropy_halves, float)
+    halves = np.array(accuracy_halves, float), np.array(loss_halves, float)
     means = [half.mean(axis=1) for half in halves]
     return AccuracySamples(np.zeros((n, 1), np.int16), *means, *halves)
 
@@ -137,11 +138,11 @@ def test_repeatability_is_kendall_between_the_halves():
     agreeing = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
     one_swap = [[0.1, 0.2], [0.3, 0.1], [0.5, 0.6]]  # of 3 pairs 2 agree, 1 does not
     found = samples_with(agreeing, one_swap).repeatability()
-    assert found == {"accuracy": pytest.approx(1), "cross_entropy": pytest.approx(1 / 3)}
+    assert found == {"accuracy": pytest.approx(1), "loss": pytest.approx(1 / 3)}
 
 
 def test_repeatability_of_a_constant_is_zero():
     constant = [[0.5, 0.5]] * 4
     falling = [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]
     found = samples_with(constant, falling).repeatability()
-    assert found == {"accuracy": 0.0, "cross_entropy": pytest.approx(-1)}
+    assert found == {"accuracy": 0.0, "loss": pytest.approx(-1)}

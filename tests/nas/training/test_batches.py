@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from nas.config import TrainingConfig
-from nas.data import ImageData, Split
-from nas.training.batches import Normalizer, augment
+from nas.data import Dataset, Split, input_tensors
+from nas.data.images import augment_images as augment
+from nas.training.batches import target_tensor
 
 STILL = TrainingConfig(shift=0, rotate=0, scale=0, flip=False)
 
@@ -129,7 +130,7 @@ def test_every_image_moves_by_its_own_amount():
     assert not torch.allclose(moved[:, 0], moved[:, 1], atol=0.1)
 
 
-# --- Normalizer -----------------------------------------------------------------------------------
+# --- tensors --------------------------------------------------------------------------------------
 
 
 def test_training_images_get_mean_0_and_deviation_1_per_channel():
@@ -138,18 +139,19 @@ def test_training_images_get_mean_0_and_deviation_1_per_channel():
         [rng.integers(low, high, (50, 8, 8)) for low, high in ((0, 50), (90, 255), (30, 40))],
         axis=1,
     ).astype(np.uint8)
-    train = Split(images, np.arange(50) % 2)
+    train = Split((images,), np.arange(50) % 2)
     by_channel = images.transpose(1, 0, 2, 3).reshape(3, -1) / 255
     mean, std = (tuple(x.tolist()) for x in (by_channel.mean(axis=1), by_channel.std(axis=1)))
-    normalizer = Normalizer(ImageData(train, train, train, ("a", "b"), mean, std))
-    normal, labels = normalizer(train)
+    data = Dataset(train, train, train, "image", ("a", "b"), 2, mean, std)
+    (normal,) = input_tensors(data, train)
     assert normal.dtype == torch.float32
+    assert normal.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(normal.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(
         normal.std(dim=(0, 2, 3), unbiased=False), torch.ones(3), atol=1e-4, rtol=0
     )
-    np.testing.assert_array_equal(labels.numpy(), train.labels)
+    np.testing.assert_array_equal(target_tensor(train).numpy(), train.targets)
     index = np.array([7, 3, 3])
-    some, some_labels = normalizer(train, index)
+    (some,) = input_tensors(data, train, index)
     assert torch.equal(some, normal[index])
-    np.testing.assert_array_equal(some_labels.numpy(), train.labels[index])
+    np.testing.assert_array_equal(target_tensor(train, index).numpy(), train.targets[index])

@@ -40,6 +40,52 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
                  "activation": "hard_swish"}
         for source, hidden in ((6, 7), (8, 0), (9, 12))
     ],
+    **{
+        kind: [
+            IMAGE | {"in_channels": source, "mid_channels": mid, "out_channels": result,
+                     "stride": stride, "shortcut": shortcut, "activation": "relu"}
+            for source, mid, result, stride, shortcut in (
+                (5, 3, 5, 1, "identity"), (5, 4, 6, 2, "projection"), (6, 8, 6, 1, "identity"),
+                (6, 8, 9, 1, "projection"),
+            )
+        ]
+        for kind in ("bottleneck", "basic_block")
+    },
+    "residual_convolution": [
+        IMAGE | {"in_channels": channels, "kernel": kernel, "activation": "relu"}
+        for channels, kernel in ((3, 1), (4, 3), (6, 5))
+    ],
+    "max_pool": [
+        IMAGE | {"in_channels": channels, "kernel": 3, "stride": stride}
+        for channels, stride in ((3, 1), (6, 2))
+    ],
+    "cell_operation": [
+        {"height": 8, "width": 6, "channels": channels, "operation": operation, "stride": stride}
+        for channels, operation, stride in (
+            (4, "max_pool_3x3", 1), (4, "avg_pool_3x3", 2), (4, "skip_connect", 2),
+            (4, "nor_conv_3x3", 1), (4, "dil_conv_5x5", 2), (4, "sep_conv_5x5", 1),
+            (6, "sep_conv_5x5", 1),
+        )
+    ],
+    "relu_conv_norm": [
+        IMAGE | {"in_channels": source, "out_channels": result, "kernel": kernel, "stride": stride}
+        for source, result, kernel, stride in ((3, 5, 1, 1), (4, 6, 3, 2), (6, 12, 5, 1))
+    ],
+    **{
+        kind: [
+            {"height": 8, "width": 6, "in_channels": source, "out_channels": result}
+            for source, result in ((3, 4), (4, 4), (6, 8))
+        ]
+        for kind in ("factorized_reduce", "reduction_block")
+    },
+    **{
+        kind: [
+            IMAGE | {"channels": channels, "num_inputs": num_inputs}
+            for channels, num_inputs in ((4, 2), (6, 2), (6, 4))
+        ]
+        for kind in ("sum", "concat")
+    },
+    "norm_relu": [IMAGE | {"channels": channels} for channels in (4, 6)],
     "conv_norm_1d": [
         SEQUENCE | {"in_channels": source, "out_channels": result, "kernel": kernel,
                     "dilation": dilation}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.config import DataConfig, load_recipe
-from nas.data import ImageData, load_data
+from nas.data import Dataset, load_data
 from search_spaces import InputError, MissingExtraError
 from tests.nas.command_line import python
 
@@ -17,7 +17,7 @@ needs_datasets = pytest.mark.skipif(
 )
 
 
-def load(source: str, seed: int = 0, **config: float) -> ImageData:
+def load(source: str, seed: int = 0, **config: float) -> Dataset:
     return load_data(DataConfig(source=source, **config), seed)
 
 
@@ -25,7 +25,7 @@ def rows(split) -> list[bytes]:
     """Every image with its label as bytes, to compare sets of them."""
     return [
         image.tobytes() + bytes([int(label)])
-        for image, label in zip(split.images, split.labels, strict=True)
+        for image, label in zip(split.inputs[0], split.targets, strict=True)
     ]
 
 
@@ -58,17 +58,17 @@ def digits():
 
 def test_digits_have_ten_classes_and_1797_images_of_8_x_8(digits):
     assert digits.num_classes == 10
-    assert digits.num_channels == 1
+    assert digits.settings["input_channels"] == 1
     assert digits.class_names == tuple("0123456789")
     splits = digits.train, digits.validation, digits.test
     assert sum(len(split) for split in splits) == 1797
     for split in splits:
-        assert split.images.dtype == np.uint8
-        assert split.images.shape[1:] == (1, 8, 8)
-        assert split.labels.dtype == np.int64
-        assert len(split.labels) == len(split.images)
-    assert digits.train.images.min() == 0
-    assert digits.train.images.max() == 255
+        assert split.inputs[0].dtype == np.uint8
+        assert split.inputs[0].shape[1:] == (1, 8, 8)
+        assert split.targets.dtype == np.int64
+        assert len(split.targets) == len(split.inputs[0])
+    assert digits.train.inputs[0].min() == 0
+    assert digits.train.inputs[0].max() == 255
 
 
 def test_splits_have_the_shares_asked_for(digits):
@@ -92,15 +92,15 @@ def test_splits_hold_every_image_once():
 
 def test_splits_are_stratified(digits):
     whole = np.bincount(
-        np.concatenate([s.labels for s in (digits.train, digits.validation, digits.test)])
+        np.concatenate([s.targets for s in (digits.train, digits.validation, digits.test)])
     )
     for split, share in ((digits.train, 0.6), (digits.validation, 0.2), (digits.test, 0.2)):
-        np.testing.assert_allclose(np.bincount(split.labels), share * whole, atol=1.5)
+        np.testing.assert_allclose(np.bincount(split.targets), share * whole, atol=1.5)
 
 
 def test_labels_are_not_sorted(digits):
     for split in (digits.train, digits.validation, digits.test):
-        assert (np.diff(split.labels) < 0).mean() > 0.2
+        assert (np.diff(split.targets) < 0).mean() > 0.2
 
 
 def test_splits_follow_the_seed(digits):
@@ -113,7 +113,7 @@ def test_splits_follow_the_seed(digits):
 
 
 def test_mean_and_spread_are_those_of_the_training_images(digits):
-    images = digits.train.images.astype(np.float64) / 255
+    images = digits.train.inputs[0].astype(np.float64) / 255
     assert digits.mean == pytest.approx((images.mean(),))
     assert digits.std == pytest.approx((images.std(),))
 
@@ -124,7 +124,7 @@ def test_mean_and_spread_are_those_of_the_training_images(digits):
 def test_grey_images(npz):
     images, labels = pictures()
     data = load(npz(x=images, y=labels))
-    assert data.train.images.shape[1:] == (1, 8, 6)
+    assert data.train.inputs[0].shape[1:] == (1, 8, 6)
     assert (data.num_classes, data.class_names) == (3, ("0", "1", "2"))
     assert sum(map(len, (data.train, data.validation, data.test))) == 60
 
@@ -132,10 +132,10 @@ def test_grey_images(npz):
 def test_colour_images_put_channels_first(npz):
     images, labels = pictures(channels=3)
     data = load(npz(x=images, y=labels))
-    assert data.num_channels == 3
+    assert data.settings["input_channels"] == 3
     assert len(data.mean) == len(data.std) == 3
     wanted = {image.transpose(2, 0, 1).tobytes() for image in images}
-    assert {image.tobytes() for image in data.test.images} <= wanted
+    assert {image.tobytes() for image in data.test.inputs[0]} <= wanted
 
 
 def test_labels_stay_with_their_images(npz):
@@ -143,7 +143,7 @@ def test_labels_stay_with_their_images(npz):
     images[:, 0, 0] = labels
     data = load(npz(x=images, y=labels))
     for split in (data.train, data.validation, data.test):
-        np.testing.assert_array_equal(split.images[:, 0, 0, 0], split.labels)
+        np.testing.assert_array_equal(split.inputs[0][:, 0, 0, 0], split.targets)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.uint64])
@@ -239,7 +239,7 @@ def test_a_missing_file_is_refused(tmp_path):
 # --- python ---------------------------------------------------------------------------------------
 
 
-def python_source(function, seed: int = 0) -> ImageData:
+def python_source(function, seed: int = 0) -> Dataset:
     """Load what `function` returns through `python:module:function`."""
     globals()["returned"] = function
     return load(f"python:{__name__}:returned", seed)
@@ -263,7 +263,7 @@ class Pairs(torch.utils.data.Dataset):
 def test_a_function_that_returns_arrays():
     images, labels = pictures(channels=3)
     data = python_source(lambda: (images, labels))
-    assert data.num_channels == 3
+    assert data.settings["input_channels"] == 3
     assert sum(map(len, (data.train, data.validation, data.test))) == 60
 
 
@@ -277,8 +277,8 @@ def test_a_function_that_returns_splits_keeps_them():
     data = python_source(lambda: parts)
     for name, (expected, expected_labels) in parts.items():
         split = getattr(data, name)
-        np.testing.assert_array_equal(split.images[:, 0], expected)
-        np.testing.assert_array_equal(split.labels, expected_labels)
+        np.testing.assert_array_equal(split.inputs[0][:, 0], expected)
+        np.testing.assert_array_equal(split.targets, expected_labels)
 
 
 def test_a_missing_validation_split_is_taken_from_the_training_images():
@@ -286,7 +286,7 @@ def test_a_missing_validation_split_is_taken_from_the_training_images():
     parts = {"train": (images[:60], labels[:60]), "test": (images[60:], labels[60:])}
     data = python_source(lambda: parts)
     assert (len(data.train), len(data.validation), len(data.test)) == (48, 12, 30)
-    np.testing.assert_array_equal(data.test.images[:, 0], images[60:])
+    np.testing.assert_array_equal(data.test.inputs[0][:, 0], images[60:])
 
 
 @pytest.mark.parametrize("tensors", [False, True])
@@ -295,7 +295,7 @@ def test_a_torch_data_set_of_images_and_labels(tensors):
     data = python_source(lambda: Pairs(torch.from_numpy(images) if tensors else images, labels))
     assert data.num_classes == 3
     wanted = set(zip((i.tobytes() for i in images), labels.tolist(), strict=True))
-    found = zip((i.tobytes() for i in data.test.images), data.test.labels.tolist(), strict=True)
+    found = zip((i.tobytes() for i in data.test.inputs[0]), data.test.targets.tolist(), strict=True)
     assert set(found) <= wanted
 
 
@@ -461,8 +461,8 @@ def test_parquet_files(tmp_path, offline):
     write_parquet(tmp_path / "test.parquet", images[60:], labels[60:])
     folder = load(f"parquet:{tmp_path}")
     assert folder.class_names == ("ant", "bee", "cat")
-    np.testing.assert_array_equal(folder.test.images, images[60:].transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(folder.test.labels, labels[60:])
+    np.testing.assert_array_equal(folder.test.inputs[0], images[60:].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(folder.test.targets, labels[60:])
     assert len(folder.train) + len(folder.validation) == 60
     alone = load(f"parquet:{tmp_path / 'train.parquet'}")
     assert sum(map(len, (alone.train, alone.validation, alone.test))) == 60
@@ -485,7 +485,7 @@ def test_folders_of_images(tmp_path, offline):
     found = [
         (image.tobytes(), int(label))
         for split in (data.train, data.validation, data.test)
-        for image, label in zip(split.images, split.labels, strict=True)
+        for image, label in zip(split.inputs[0], split.targets, strict=True)
     ]
     assert len(found) == 30
     assert set(found) == wanted

@@ -1,0 +1,170 @@
+"""Samples and their targets for training, validation and test: one fixed seeded split."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.config import DataConfig
+from nas.data.targets import count_outputs
+from search_spaces import InputError
+
+Array = npt.NDArray[Any]
+Statistics = Callable[[Array], tuple[tuple[float, ...], tuple[float, ...]]]
+NOUNS = {"image": "images", "tokens": "texts", "sequence": "sequences"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """n samples: the inputs of the network, and what it is to answer."""
+
+    inputs: tuple[Array, ...]  # each n x ...: images; ids and mask; sequences
+    targets: Array  # n class numbers; or n, n x k numbers; or n x ... class numbers
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, index: npt.NDArray[np.intp]) -> "Split":
+        """Return the samples at `index`."""
+        return Split(tuple(one[index] for one in self.inputs), self.targets[index])
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of inputs and targets, without the samples."""
+        return tuple(one.shape[1:] for one in (*self.inputs, self.targets))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits: training sees the first, search the second, the final table the third.
+
+    Images are n x c x h x w uint8; tokens n x t ids and masks; sequences n x features x frames
+    float32.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    modality: str
+    class_names: tuple[str, ...]  # empty where the targets are no classes
+    num_classes: int  # or columns of the targets
+    mean: tuple[float, ...] = ()  # of training: per channel of images scaled to 0..1, per feature
+    std: tuple[float, ...] = ()
+    vocabulary: int = 0  # of tokens: ids are below it
+    tokenizer: str | None = None  # how texts became ids; None where they came as ids
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What a space's builder must know of the data."""
+        shape = self.train.inputs[0].shape[1:]
+        if self.modality == "tokens":
+            return {
+                "num_classes": self.num_classes,
+                "vocabulary": self.vocabulary,
+                "length": shape[0],
+            }
+        if self.modality == "sequence":
+            return {
+                "num_classes": self.num_classes,
+                "num_features": shape[0],
+                "frames": shape[1],
+            }
+        return {"num_classes": self.num_classes, "input_channels": shape[0]}
+
+    @property
+    def num_samples(self) -> dict[str, int]:
+        """Samples by split."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: len(split) for name, split in splits.items()}
+
+    def sha256(self) -> str:
+        """Hash of all inputs and targets, split by split."""
+        digest = sha256()
+        for split in (self.train, self.validation, self.test):
+            for one in split.inputs:
+                digest.update(str(one.shape).encode())
+                digest.update(np.ascontiguousarray(one).tobytes())
+            if split.targets.ndim > 1 or split.targets.dtype != np.int64:
+                digest.update(f"{split.targets.shape} {split.targets.dtype}".encode())
+            digest.update(np.ascontiguousarray(split.targets).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Checked samples of a source, by split: all of them in "train" where it has no splits."""
+
+    parts: Mapping[str, Split]
+    class_names: Sequence[str] | None = None
+
+
+def split_dataset(
+    samples: Samples,
+    config: DataConfig,
+    seed: int,
+    *,
+    modality: str,
+    classification: bool,
+    statistics: Statistics | None = None,
+    vocabulary: int = 0,
+    tokenizer: str | None = None,
+) -> Dataset:
+    """Carve off the splits that a source lacks: of classes stratified, else at random.
+
+    Args:
+        statistics: mean and standard deviation of the training inputs.
+
+    Raises:
+        InputError: too few samples or classes, or splits of different shapes.
+    """
+    parts, names, noun = samples.parts, samples.class_names, NOUNS[modality]
+    rng = np.random.default_rng([seed, 0x5EED])
+    train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
+    if test is None:
+        train, test = _carve(train, config.test_share, rng, classification)
+    if validation is None:
+        share_left = 1.0 if "test" in parts else 1 - config.test_share
+        share = config.validation_share / share_left
+        train, validation = _carve(train, share, rng, classification)
+    splits = (train, validation, test)
+    if len({split.shapes for split in splits}) != 1:
+        raise InputError(f"{config.source}: the splits hold {noun} of different sizes")
+    targets = [split.targets for split in splits]
+    num_classes = count_outputs(targets, names, classification, config.source)
+    classes = len(np.unique(train.targets)) if classification else 0
+    if (classification and classes < num_classes) or min(map(len, splits)) < 2:
+        got = f"{classes} of {num_classes} classes, " if classification else f"{len(train)}, "
+        raise InputError(
+            f"{config.source}: expected {'all classes' if classification else 'samples'} in "
+            f"training and 2 or more validation and test {noun}, got {got}"
+            f"{len(validation)} and {len(test)} {noun}"
+        )
+    mean, std = statistics(train.inputs[0]) if statistics else ((), ())
+    are_classes = train.targets.dtype.kind == "i"
+    default_names = [str(i) for i in range(num_classes)] if are_classes else []
+    return Dataset(
+        *splits,
+        modality=modality,
+        class_names=tuple(names or default_names),
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        vocabulary=vocabulary,
+        tokenizer=tokenizer,
+    )
+
+
+def _carve(
+    split: Split, share: float, rng: np.random.Generator, stratified: bool
+) -> tuple[Split, Split]:
+    """Take `share` of every class (or of all samples) away: (rest, taken)."""
+    taken = np.zeros(len(split), dtype=np.bool_)
+    groups = split.targets if stratified else np.zeros(len(split))
+    for group in np.unique(groups):
+        members = rng.permutation(np.flatnonzero(groups == group))
+        taken[members[: max(1, round(len(members) * share))]] = True
+    order = rng.permutation(len(split))
+    return split.take(order[~taken[order]]), split.take(order[taken[order]])

@@ -1,0 +1,126 @@
+"""Images: uint8 in memory, normalised per channel, augmented by one affine resampling."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.config import DataConfig, TrainingConfig
+from nas.data.dataset import Dataset, Samples, Split, split_dataset
+from nas.data.sources import (
+    Parts,
+    Source,
+    digits,
+    hugging_face_source,
+    npz_source,
+    python_source,
+)
+from nas.data.targets import check_targets
+from search_spaces import InputError
+
+Array = npt.NDArray[Any]
+
+SOURCES: dict[str, Source] = {
+    "digits": digits,
+    "npz": npz_source(("x", "y")),
+    "parquet": hugging_face_source("parquet"),
+    "folder": hugging_face_source("folder"),
+    "hub": hugging_face_source("hub"),
+    "python": python_source("image"),
+}
+
+
+def image_dataset(parts: Parts, config: DataConfig, seed: int, classification: bool) -> Dataset:
+    """Check and split images n x height x width (x 1 or 3 channels) uint8.
+
+    Raises:
+        InputError: another shape or type, or bad targets.
+    """
+
+    def checked(arrays: tuple[Array, ...]) -> Split:
+        images = _check(np.asarray(arrays[0]), config.source)
+        return Split(
+            (images,),
+            check_targets(arrays[1], len(images), "images", config.source, classification),
+        )
+
+    samples = Samples({key: checked(part) for key, part in parts.arrays.items()}, parts.class_names)
+    return split_dataset(
+        samples,
+        config,
+        seed,
+        modality="image",
+        classification=classification,
+        statistics=_channel_statistics,
+    )
+
+
+def _check(images: Array, source: str) -> Array:
+    if images.dtype != np.uint8:
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            raise InputError(
+                f"{source}: images hold NaN or infinite values; expected uint8, 0 to 255"
+            )
+        raise InputError(f"{source}: expected images as uint8 (0 to 255), got {images.dtype}")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise InputError(
+            f"{source}: expected images n x height x width (x 1 or 3 channels), got {images.shape}"
+        )
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _channel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    by_channel = images.transpose(1, 0, 2, 3).reshape(images.shape[1], -1)
+    statistics = [_mean_and_std(channel) for channel in by_channel]
+    return (
+        tuple(mean for mean, _ in statistics),
+        tuple(max(std, 1e-3) for _, std in statistics),
+    )
+
+
+def _mean_and_std(channel: Array) -> tuple[float, float]:
+    """Mean and standard deviation of bytes scaled to 0..1, from their histogram."""
+    shares = np.bincount(channel, minlength=256) / channel.size
+    levels = np.arange(256) / 255
+    mean = float(shares @ levels)
+    return mean, float(np.sqrt(shares @ (levels - mean) ** 2))
+
+
+def image_tensors(data: Dataset, inputs: tuple[Array, ...]) -> tuple[Tensor, ...]:
+    """Return images n x c x h x w float32 of mean 0 and deviation 1, channels last in memory."""
+    mean = torch.tensor(data.mean).view(1, -1, 1, 1) * 255
+    std = torch.tensor(data.std).view(1, -1, 1, 1) * 255
+    images = torch.from_numpy(np.ascontiguousarray(inputs[0])).float()
+    return (((images - mean) / std).contiguous(memory_format=torch.channels_last),)
+
+
+def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """Shift, rotate, scale and flip every image by its own random amount, in one affine resampling.
+
+    `images`: b x c x h x w. What comes in from outside is 0, the mean colour.
+    """
+    if not (config.shift or config.rotate or config.scale or config.flip):
+        return images
+    n = len(images)
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(n, generator=generator) * 2 - 1) * limit
+
+    angle = uniform(math.radians(config.rotate))
+    factor = 1 + uniform(config.scale)
+    mirror = torch.ones(n)
+    if config.flip:
+        mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    cosine, sine = torch.cos(angle) * factor, torch.sin(angle) * factor
+    shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
+    rows = [torch.stack([cosine * mirror, -sine, shift_x], dim=1)]
+    rows.append(torch.stack([sine * mirror, cosine, shift_y], dim=1))
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, align_corners=False)
+    return moved.contiguous(memory_format=torch.channels_last)

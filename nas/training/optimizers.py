@@ -1,0 +1,66 @@
+"""Optimisers, and their state as tensors by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.config import TrainingConfig
+
+STATE_PREFIX = "optimizer."
+ADAM_SECOND_DECAY = 0.999
+
+
+def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        groups,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_DECAY)
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainingConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on weights of two dimensions and more; none on norms and biases."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """Return all state of the optimiser, by name of the state and of the parameter."""
+    return {
+        f"{STATE_PREFIX}{key}.{name}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put state back as `optimizer_tensors` returned it; other tensors are left alone."""
+    parameters = dict(module.named_parameters())
+    for full_name, value in tensors.items():
+        if not full_name.startswith(STATE_PREFIX):
+            continue
+        key, _, name = full_name.removeprefix(STATE_PREFIX).partition(".")
+        if name in parameters:
+            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+            optimizer.state[parameters[name]][key] = value.to(memory_format=layout)
