@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from hardware_profiles.onnx_operations.attention import ATTENTION_FUNCTIONS, ATTENTION_MODULES
 from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, UnknownOperationError
 from hardware_profiles.onnx_operations.convolution import CONVOLUTION_MODULES
 from hardware_profiles.onnx_operations.elementwise import (
@@ -11,24 +12,29 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_METHODS,
     ELEMENTWISE_MODULES,
 )
+from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
+from hardware_profiles.onnx_operations.layout import LAYOUT_FUNCTIONS, LAYOUT_METHODS
 from hardware_profiles.onnx_operations.pools import POOL_MODULES
 from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
-from hardware_profiles.onnx_operations.slices import SLICE_FUNCTIONS, SLICE_METHODS
 
 MODULES: dict[type[nn.Module], Emitter] = {
+    **ATTENTION_MODULES,
     **CONVOLUTION_MODULES,
     **ELEMENTWISE_MODULES,
     **POOL_MODULES,
     **REDUCTION_MODULES,
 }
 FUNCTIONS: dict[Any, Emitter] = {
+    **ATTENTION_FUNCTIONS,
     **ELEMENTWISE_FUNCTIONS,
-    **SLICE_FUNCTIONS,
+    **JOINING_FUNCTIONS,
+    **LAYOUT_FUNCTIONS,
 }
 METHODS: dict[str, Emitter] = {
     **ELEMENTWISE_METHODS,
+    **JOINING_METHODS,
+    **LAYOUT_METHODS,
     **REDUCTION_METHODS,
-    **SLICE_METHODS,
 }
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "Call", "Emitter", "Graph", "UnknownOperationError"]

@@ -44,7 +44,7 @@ class GroupedLayer(ElasticLayer):
         return shapes
 
     def slice(self, spec: LayerSpec) -> dict[str, Tensor]:
-        """Return the weights of `spec`; grouped ones may be copies that gradients pass."""
+        """Return the weights of `spec`; grouped ones may be copies that gradients pass through."""
         weights = {}
         for name, shape in parameter_shapes(spec).items():
             weight: Tensor = self.weight(name)

@@ -152,7 +152,8 @@ def _several_inputs(f: Fields) -> tuple[TensorSpec, ...]:
 
 
 def _sum_peak(f: Fields, kept: Kept) -> Any:
-    return (f["num_inputs"] + kept[0] * (f["num_inputs"] > 1)) * _channels_elements(f)
+    # two terms or more; the first sum is written over the first of them unless that is kept
+    return (f["num_inputs"] + kept[0]) * _channels_elements(f)
 
 
 def _concat_elements(f: Fields) -> Any:

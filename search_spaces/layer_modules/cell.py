@@ -63,7 +63,7 @@ class ReductionBlock(nn.Module):
 
 
 class Sum(nn.Module):
-    """Sum of several tensors of one size, added in their order."""
+    """Sum of two or more tensors of one size, added in their order."""
 
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:
         """Apply the layer."""

@@ -15,7 +15,7 @@ from search_spaces.layer_modules import layer_module, parameter_shapes
 from search_spaces.layer_slot import Network, NetworkLayer
 from search_spaces.layer_spec import BYTES_PER_ELEMENT
 from search_spaces.supernet import assemble
-from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import flat_gradient, joined, randomise, taken
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 

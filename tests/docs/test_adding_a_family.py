@@ -16,7 +16,7 @@ from search_spaces.registration import register_layer_kind
 from search_spaces.supernet import Supernet
 from tests.conftest import ROOT
 from tests.contracts.elastic_contract import ElasticContract
-from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract, batch_of, randomise
 

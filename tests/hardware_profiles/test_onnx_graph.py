@@ -429,7 +429,7 @@ torch.manual_seed(0)  # the modules below are made once, with these weights
 UNKNOWN = {
     "module": nn.Sequential(nn.PReLU()),
     "relu6": nn.Sequential(nn.ReLU6()),
-    "max pool": nn.Sequential(nn.MaxPool2d(2)),
+    "greatest of all": nn.Sequential(nn.AdaptiveMaxPool2d(1)),
     "pool to 2 x 2": nn.Sequential(nn.AdaptiveAvgPool2d(2)),
     "pool of one axis": nn.Sequential(nn.AdaptiveAvgPool2d((1, None))),
     "transposed": nn.Sequential(nn.ConvTranspose2d(3, 6, 3)),

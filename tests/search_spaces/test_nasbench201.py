@@ -17,6 +17,7 @@ from search_spaces.nasbench201 import (
     nasbench201_space,
 )
 from search_spaces.supernet import Supernet
+from tests.contracts.random_subnets import check_subnets
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract, shared_positions
 
@@ -323,6 +324,12 @@ def test_cells_without_a_way_through_answer_all_the_same():
     assert outputs.isfinite().all()
     torch.testing.assert_close(outputs, outputs[:1].expand_as(outputs))
     assert all(p.grad is None or p.grad.isfinite().all() for p in subnet.parameters())
+
+
+@pytest.mark.slow
+def test_fifty_random_cells():
+    space = build_space("nasbench201-digits")
+    check_subnets(space, space.sample_distinct(50, np.random.default_rng(1)))
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from search_spaces import InputError, build_space
+from search_spaces.layer_modules import layer_module
 from search_spaces.nasnet import DIGITS, OPERATIONS, genotype_text, nasnet_space
-from search_spaces.supernet import Supernet
+from search_spaces.supernet import Supernet, assemble
+from tests.contracts.random_subnets import check_subnets
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract, shared_positions
+from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
 DARTS_V2 = (
     "DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
@@ -98,6 +101,20 @@ def test_published_cells_cost_what_is_published(darts, text, num_params, macs):
     costs = darts.layers.costs(darts.encode(darts.parse(text)))
     assert costs.num_params[0] == num_params
     assert macs is None or costs.macs[0] == macs
+
+
+def test_costs_of_the_published_network_are_those_of_its_modules(darts):
+    genome = darts.encode(darts.parse(DARTS_V2))
+    network = darts.layers.network(genome)
+    with torch.device("meta"):  # sizes alone
+        modules = {layer.name: layer_module(layer.spec) for layer in network.layers}
+        images = torch.zeros(1, 3, 32, 32)
+    module = assemble(network, modules).eval()
+    assert darts.layers.costs(genome).row(0) == {
+        "macs": counted_macs(module, images),
+        "num_params": counted_params(module),
+        "activation_bytes": peak_activation_bytes(module, images),
+    }
 
 
 def test_published_text_is_read_and_written(darts):
@@ -225,6 +242,11 @@ def test_options_ascend_by_cost(darts, cell):
     macs = darts.layers.costs(darts.encode_all(chosen)).macs
     assert (np.diff(macs) >= 0).all()
     assert macs[-1] > macs[0]
+
+
+@pytest.mark.slow
+def test_fifty_random_architectures(digits):
+    check_subnets(digits, digits.sample_distinct(50, np.random.default_rng(1)))
 
 
 # --- equal networks -------------------------------------------------------------------------------

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces import Dimension, InputError, LayerSlot, SearchSpace, TensorSpec, build_space
+from search_spaces import (
+    Dimension,
+    InputError,
+    LayerSlot,
+    SearchSpace,
+    TensorSpec,
+    build_space,
+)
 from search_spaces.supernet import Supernet, resize
-from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import (
     SupernetContract,
     batch_of,

@@ -10,7 +10,11 @@ import torch
 from search_spaces import InputError, SearchSpace, build_space
 from search_spaces.supernet import Supernet
 from search_spaces.tdnn import COARSE, DIGITS, tdnn_space
-from tests.contracts.onnx_parity import assert_equal_outputs, assert_same_in_onnx, with_statistics
+from tests.contracts.network_parity import (
+    assert_equal_outputs,
+    assert_same_in_onnx,
+    with_statistics,
+)
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract, batch_of, joined, randomise
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes

@@ -79,7 +79,7 @@ SPECS = [
     LayerSpec.of("norm_relu", {**CHANNELS, **SIZE}),
     *(
         LayerSpec.of(kind, {**CHANNELS, **SIZE, "num_inputs": n})
-        for kind, n in itertools.product(("sum", "concat"), (1, 2, 4))
+        for kind, n in [*itertools.product(("sum", "concat"), (2, 4)), ("concat", 1)]
     ),
 ]
 
@@ -147,7 +147,6 @@ def test_cuts_and_joins(cut):
 @pytest.mark.parametrize(
     "cut",
     [
-        lambda x: x[:, 0],
         lambda x: x[:, None],
         lambda x: x[..., 1:],
         lambda x: operator.getitem(x, (slice(None), [0, 2])),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
 from search_spaces import TensorSpec
-from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 
 SPEC = {"input": TensorSpec((6, 10), free=(1,))}
 
