@@ -86,6 +86,33 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
         for kind in ("sum", "concat")
     },
     "norm_relu": [IMAGE | {"channels": channels} for channels in (4, 6)],
+    **{
+        kind: [
+            {"tokens": 5, "hidden_size": hidden, "heads": heads, "head_size": 4, "order": order,
+             "feed_forward_size": inner, "norm": norm, "activation": "gelu"}
+            for hidden, heads, inner, order, norm in (
+                (6, 1, 7, "pre", "layer"), (6, 3, 20, "post", "rms"), (8, 2, 7, "post", "layer"),
+                (16, 3, 20, "pre", "layer"),
+            )
+        ]
+        for kind in ("transformer_block", "masked_transformer_block")
+    },
+    "patch_embedding": [
+        {"in_channels": 3, "height": 8, "width": 12, "patch_size": 4, "hidden_size": hidden}
+        for hidden in (5, 6, 9)
+    ],
+    "text_embedding": [
+        {"tokens": 5, "vocabulary": 11, "positions": 7, "token_types": 2, "hidden_size": hidden,
+         "norm": "layer"}
+        for hidden in (4, 6, 9)
+    ],
+    "attention_mask": [{"tokens": tokens} for tokens in (5, 8)],
+    "token_classifier": [
+        {"tokens": 5, "hidden_size": hidden, "norm": norm, "pooler": pooler, "num_classes": 7}
+        for hidden, norm, pooler in (
+            (4, "none", "none"), (6, "rms", "none"), (6, "layer", "tanh"), (9, "layer", "tanh"),
+        )
+    ],
     "conv_norm_1d": [
         SEQUENCE | {"in_channels": source, "out_channels": result, "kernel": kernel,
                     "dilation": dilation}
