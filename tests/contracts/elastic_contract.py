@@ -56,7 +56,7 @@ def elastic_layer(specs: Sequence[LayerSpec]) -> ElasticLayer:
     return ELASTIC_LAYERS.get(specs[0].kind, ElasticLayer)(specs)
 
 
-def extracted(layer: ElasticLayer, spec: LayerSpec) -> fx.GraphModule:
+def extracted(layer: ElasticLayer, spec: LayerSpec) -> nn.Module:
     """The plain module of a spec with copies of its weights, as extraction makes it."""
     module = layer_module(spec)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def extracted(layer: ElasticLayer, spec: LayerSpec) -> fx.GraphModule:
         assert list(weights) == [name for name, _ in module.named_parameters()]
         for name, parameter in module.named_parameters():
             parameter.copy_(weights[name])
-    return alone(spec, module)
+    return module
 
 
 def positions(layer: ElasticLayer, spec: LayerSpec) -> torch.Tensor:
@@ -106,7 +106,7 @@ class ElasticContract:
             inputs = random_inputs(spec, BATCH, seed)
             with torch.no_grad():
                 expected = joined(layer(spec, *inputs))
-                outputs = joined(extracted(layer, spec).train()(*inputs))
+                outputs = joined(alone(spec, extracted(layer, spec)).train()(*inputs))
             assert outputs.shape == (BATCH, LAYER_KINDS[spec.kind].output_elements(spec.values))
             assert expected.std(dim=0).mean() > 1e-3, "outputs that ignore the inputs prove nothing"
             assert (outputs - expected).abs().max() <= 1e-6 * expected.abs().max()
@@ -121,7 +121,7 @@ class ElasticContract:
         for spec in specs:
             inputs = random_inputs(spec, BATCH, seed=0)
             before = [tensor.clone() for tensor in inputs]
-            network = extracted(layer, spec)
+            network = alone(spec, extracted(layer, spec))
             with torch.no_grad():
                 layer(spec, *inputs)
                 network.train()(*inputs)
@@ -137,12 +137,12 @@ class ElasticContract:
             assert inside.sum() == len(taken_positions), "a shared number is taken twice"
             if not len(taken_positions):
                 continue
-            network, inputs = extracted(layer, spec).train(), random_inputs(spec, BATCH, seed=0)
+            module, inputs = extracted(layer, spec).train(), random_inputs(spec, BATCH, seed=0)
             layer.zero_grad()
-            for outputs in (joined(layer(spec, *inputs)), joined(network(*inputs))):
+            for outputs in (joined(layer(spec, *inputs)), joined(module(*inputs))):
                 weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1))
                 (outputs * weights).sum().backward()
-            gradient, expected = flat_gradient(layer), flat_gradient(network)
+            gradient, expected = flat_gradient(layer), flat_gradient(module)
             assert (expected != 0).any()
             scale = float(expected.abs().max())
             torch.testing.assert_close(
@@ -198,5 +198,5 @@ class ElasticContract:
     def test_onnx_computes_the_same(self, layer, specs):
         for spec in specs:
             draw = partial(random_inputs, spec)
-            network = with_statistics(extracted(layer, spec), draw)
+            network = with_statistics(alone(spec, extracted(layer, spec)), draw)
             assert_same_in_onnx(network, input_specs(spec), ["output"], draw)

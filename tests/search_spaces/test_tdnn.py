@@ -10,14 +10,15 @@ import torch
 from search_spaces import InputError, SearchSpace, build_space
 from search_spaces.supernet import Supernet
 from search_spaces.tdnn import COARSE, DIGITS, tdnn_space
+from tests.contracts.family_check import losses_in_training
 from tests.contracts.network_parity import (
     assert_equal_outputs,
     assert_same_in_onnx,
     with_statistics,
 )
+from tests.contracts.random_subnets import check_subnets
 from tests.contracts.space_contract import SpaceContract
-from tests.contracts.supernet_contract import SupernetContract, batch_of, joined, randomise
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.supernet_contract import SupernetContract, batch_of, randomise
 
 PRESETS = {preset.name: preset for preset in (COARSE, DIGITS)}
 SETTINGS = {"num_classes": 7, "num_features": 5, "frames": 9}
@@ -289,24 +290,12 @@ def test_faulty_text_forms_are_refused(text, message):
 def test_fifty_random_architectures():
     """Supernet, extracted subnet, ONNX file and costs agree."""
     space = attentive_space()
-    supernet = Supernet(space)
-    randomise(supernet, seed=0)
-    population = space.sample_distinct(50, np.random.default_rng(0))
-    costs = space.layers.costs(population)
-    for i, genome in enumerate(population):
-        architecture = space.decode(genome)
-        draw = partial(batch_of, supernet, architecture)
-        subnet = supernet.extract(architecture).train()
-        inputs = draw(8, i)
-        with torch.no_grad():
-            expected, found = joined(supernet(inputs, architecture)), joined(subnet(*inputs))
-        assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
-        assert_same_in_onnx(
-            with_statistics(subnet, draw), supernet.inputs(architecture), space.outputs, draw
-        )
-        one = draw(1, 0)
-        assert costs.row(i) == {
-            "macs": counted_macs(subnet, *one),
-            "num_params": counted_params(subnet),
-            "activation_bytes": peak_activation_bytes(subnet, *one),
-        }
+    check_subnets(space, space.sample_distinct(50, np.random.default_rng(0)))
+
+
+def test_the_small_preset_learns():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(32, 8, 8, generator=generator)
+    labels = torch.randint(0, 10, (32,), generator=generator)
+    losses = losses_in_training(build_space("tdnn-digits"), inputs, labels)
+    assert losses[-1] < 0.2 * losses[0]
