@@ -435,9 +435,8 @@ UNKNOWN = {
     "transposed": nn.Sequential(nn.ConvTranspose2d(3, 6, 3)),
     "function": Calls(lambda self, inputs: torch.sin(inputs)),
     "method": Calls(lambda self, inputs: inputs.relu()),
-    "difference": Calls(lambda self, inputs: self.conv(inputs) - inputs, conv=nn.Conv2d(3, 3, 1)),
-    "deep inside": nn.Sequential(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Softmax(dim=1)))),
-    "after a fold": nn.Sequential(convolution(), nn.BatchNorm2d(6), nn.GELU()),
+    "deep inside": nn.Sequential(nn.Sequential(nn.ReLU(), nn.Sequential(nn.LogSoftmax(dim=1)))),
+    "after a fold": nn.Sequential(convolution(), nn.BatchNorm2d(6), nn.ELU()),
 }
 
 
