@@ -50,7 +50,7 @@ class GroupedLayer(ElasticLayer):
             for dimension, field in self._grouped(name).items():
                 num_groups = spec[field]
                 weight = (
-                    weight.unflatten(dimension, (self._most_groups[name][dimension], -1))
+                    weight.unflatten(dimension, (self._most_groups[name][dimension], -1))  # type: ignore[no-untyped-call]
                     .narrow(dimension, 0, num_groups)
                     .narrow(dimension + 1, 0, shape[dimension] // num_groups)
                     .flatten(dimension, dimension + 1)
