@@ -18,6 +18,7 @@ from search_spaces.architecture import Value
 from search_spaces.errors import InputError
 from search_spaces.layer_slot import LayerSlot
 from search_spaces.space import Dimension, SearchSpace
+from search_spaces.stages import check_image_settings
 
 Values = Mapping[str, npt.NDArray[Any]]
 PUBLISHED_KEYS = ("depth", "embed_dim", "mlp_ratio", "num_heads")
@@ -44,9 +45,7 @@ def vit_space(preset: VisionTransformer, num_classes: int, input_channels: int) 
         InputError: less than one class or channel, a patch that does not divide the image, options
             that do not ascend.
     """
-    settings = {"num_classes": num_classes, "input_channels": input_channels}
-    if min(settings.values()) < 1:
-        raise InputError(f"{preset.name}: expected settings of at least 1, got {settings}")
+    check_image_settings(num_classes, input_channels)
     if not 1 <= preset.patch_size <= preset.image_size or preset.image_size % preset.patch_size:
         raise InputError(
             f"{preset.name}: expected a patch that divides the image of {preset.image_size} px, "
@@ -63,7 +62,7 @@ def vit_space(preset: VisionTransformer, num_classes: int, input_channels: int) 
         dimensions,
         _slots(preset, num_classes, input_channels),
         _parse,
-        settings,
+        {"num_classes": num_classes, "input_channels": input_channels},
     )
 
 

@@ -217,7 +217,7 @@ def test_options_must_ascend(field):
 
 @pytest.mark.parametrize("settings", [{"num_classes": 0}, {"input_channels": 0}])
 def test_settings_below_one_are_refused(settings):
-    with pytest.raises(InputError, match="settings of at least 1"):
+    with pytest.raises(InputError, match="at least one class and one channel"):
         build_space("vit-digits", **settings)
 
 

@@ -92,8 +92,6 @@ REFUSED: dict[str, nn.Module] = {
     "keepdim by position": Calls(lambda x: x.sum(2, True)),
     "clamp by position": Calls(lambda x: x.clamp(0.5)),
     "clamp by a tensor": Calls(lambda x: x.clamp(min=x.mean(2, keepdim=True))),
-    "number less a tensor": Calls(lambda x: 1 - x),
-    "tensor less a number": Calls(lambda x: x - 1),
     "part by name": Calls(lambda x: x.narrow(dim=1, start=0, length=2)),
     "softmax of no dimension": nn.Sequential(nn.Softmax()),
 }
