@@ -152,28 +152,6 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     "sequence_classifier": [
         {"in_features": features, "num_classes": 5} for features in (4, 6, 9)
     ],
-    **{
-        kind: [
-            {"tokens": 5, "hidden_size": hidden, "heads": heads, "head_size": 2, "order": order,
-             "feed_forward_size": inner, "norm": "layer", "activation": "gelu"}
-            for hidden, heads, inner in ((3, 1, 4), (7, 2, 4), (3, 4, 11), (8, 4, 12))
-        ]
-        for kind, order in (("transformer_block", "pre"), ("masked_transformer_block", "post"))
-    },
-    "patch_embedding": [
-        {"in_channels": 3, "height": 8, "width": 12, "patch_size": 4, "hidden_size": hidden}
-        for hidden in (4, 5, 9)
-    ],
-    "text_embedding": [
-        {"vocabulary": 11, "positions": 9, "token_types": 2, "tokens": 7, "hidden_size": hidden,
-         "norm": "layer"}
-        for hidden in (4, 5, 9)
-    ],
-    "attention_mask": [{"tokens": tokens} for tokens in (5, 7)],
-    "token_classifier": [
-        {"tokens": 7, "hidden_size": hidden, "norm": norm, "pooler": "tanh", "num_classes": 5}
-        for hidden, norm in ((4, "none"), (6, "layer"), (9, "layer"))
-    ],
 }  # fmt: skip
 
 
