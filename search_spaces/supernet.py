@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from search_spaces.architecture import Architecture
-from search_spaces.elastic import ELASTIC_LAYERS, ElasticLayer
+from search_spaces.elastic import ELASTIC_LAYERS, KERNEL_TRANSFORMS, ElasticLayer
 from search_spaces.errors import InputError
 from search_spaces.layer_kind import TensorSpec
 from search_spaces.layer_modules import layer_module
@@ -42,14 +42,20 @@ class Supernet(nn.Module):
 
     Which architecture runs is an argument, never state. Norms always use the statistics of the
     batch; running statistics exist on extracted, calibrated subnets only.
+
+    Args:
+        space: whose architectures.
+        kernel_transform: let small kernels of inverted residuals be learned maps of large ones
+            (once-for-all, arXiv:1908.09791) rather than their centres.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, kernel_transform: bool = False) -> None:
         super().__init__()
         self.space = space
+        layers = ELASTIC_LAYERS | (KERNEL_TRANSFORMS if kernel_transform else {})
         self.slots = nn.ModuleDict(
             {
-                name: ELASTIC_LAYERS.get(specs[0].kind, ElasticLayer)(specs)
+                name: layers.get(specs[0].kind, ElasticLayer)(specs)
                 for name, specs in space.layers.slot_specs()
                 if specs
             }

@@ -53,8 +53,11 @@ def forbidden_uses(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [node.module or ""]
-        elif isinstance(node, ast.Call):
+            if [alias.name for alias in node.names] != ["UnpicklingError"]:  # runs nothing
+                found += [node.module or ""]
+        elif isinstance(node, ast.Call) and "weights_only=True" not in map(
+            ast.unparse, node.keywords
+        ):
             found.append(ast.unparse(node.func) + "()")
     bad = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     calls = {"eval()", "exec()", "torch.load()", "torch.save()", "compile()", "os.system()"}
@@ -72,6 +75,10 @@ def test_the_check_above_finds_what_it_looks_for():
     code = "import pickle\nfrom joblib import load\ntorch.load(f)\neval('1')\nexec(x)\nmodel.eval()"
     found = forbidden_uses(ast.parse(code))
     assert found == ["pickle", "joblib", "torch.load()", "eval()", "exec()"]
+    assert forbidden_uses(ast.parse("torch.load(f, weights_only=True)")) == []
+    assert forbidden_uses(ast.parse("torch.load(f, weights_only=False)")) == ["torch.load()"]
+    assert forbidden_uses(ast.parse("from pickle import UnpicklingError")) == []
+    assert forbidden_uses(ast.parse("from pickle import loads")) == ["pickle"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

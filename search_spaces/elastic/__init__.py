@@ -2,10 +2,11 @@
 
 from search_spaces.elastic.elastic_layer import ElasticLayer
 from search_spaces.elastic.grouped_layer import GROUPED_LAYERS
+from search_spaces.elastic.kernel_transform import KERNEL_TRANSFORMS
 
 ELASTIC_LAYERS: dict[str, type[ElasticLayer]] = {**GROUPED_LAYERS}
 """Kinds that share their weights otherwise than by leading slices; every other kind is a plain
 `ElasticLayer`.
 """
 
-__all__ = ["ELASTIC_LAYERS", "ElasticLayer"]
+__all__ = ["ELASTIC_LAYERS", "KERNEL_TRANSFORMS", "ElasticLayer"]
