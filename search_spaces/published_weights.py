@@ -21,9 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from search_spaces.catalogue import build_space
-from search_spaces.elastic import KERNEL_TRANSFORMS, ElasticLayer
 from search_spaces.errors import InputError, unknown_name
-from search_spaces.space import SearchSpace
+from search_spaces.supernet import Supernet
 
 Tensors = dict[str, Tensor]
 
@@ -213,33 +212,17 @@ def _expected(space_name: str, kernel_transform: bool) -> Mapping[str, tuple[str
             if is_resnet
             else (f"blocks.{i + 1}.conv", MOBILENET_BLOCK)
         )
+    with torch.device("meta"):  # names and shapes alone
+        supernet = Supernet(space, kernel_transform)
     found = {}
-    for slot, layer in _elastic_layers(space, kernel_transform).items():
-        for name, parameter in layer.named_parameters():
-            prefix, parts = names[slot]
-            group, path = name.split(".", 1)
-            if group == "transform":  # from_7_to_5
-                _, large, _, small = path.split("_")
-                theirs = f"depth_conv.conv.{large}to{small}_matrix"
-            else:
-                part, _, last = path.rpartition(".")
-                theirs = f"{parts[part]}.{last}"
-            found[f"slots.{slot}.{name}"] = (
-                f"{prefix}.{theirs}".lstrip("."), tuple(parameter.shape)
-            )  # fmt: skip
+    for name, parameter in supernet.named_parameters():
+        _, slot, group, path = name.split(".", 3)
+        prefix, parts = names[slot]
+        if group == "transform":  # from_7_to_5
+            _, large, _, small = path.split("_")
+            theirs = f"depth_conv.conv.{large}to{small}_matrix"
+        else:
+            part, _, last = path.rpartition(".")
+            theirs = f"{parts[part]}.{last}"
+        found[name] = (f"{prefix}.{theirs}".lstrip("."), tuple(parameter.shape))
     return found
-
-
-def _elastic_layers(space: SearchSpace, kernel_transform: bool) -> dict[str, ElasticLayer]:
-    """Return the layers of the supernet without weights, made from the specs of one resolution
-    only: weights do not depend on it, and there are many.
-    """
-    layers = {}
-    with torch.device("meta"):
-        for slot, specs in space.layers.slot_specs():
-            kinds = KERNEL_TRANSFORMS if kernel_transform else {}
-            height = max(spec["height"] for spec in specs)
-            layers[slot] = kinds.get(specs[0].kind, ElasticLayer)(
-                [spec for spec in specs if spec["height"] == height]
-            )
-    return layers

@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from search_spaces.architecture import Architecture
-from search_spaces.elastic import ELASTIC_LAYERS, KERNEL_TRANSFORMS, ElasticLayer
+from search_spaces.elastic import (
+    ELASTIC_LAYERS,
+    KERNEL_TRANSFORMS,
+    ElasticLayer,
+    distinct_weights,
+)
 from search_spaces.errors import InputError
 from search_spaces.layer_kind import TensorSpec
 from search_spaces.layer_modules import layer_module
@@ -55,7 +60,7 @@ class Supernet(nn.Module):
         layers = ELASTIC_LAYERS | (KERNEL_TRANSFORMS if kernel_transform else {})
         self.slots = nn.ModuleDict(
             {
-                name: layers.get(specs[0].kind, ElasticLayer)(specs)
+                name: layers.get(specs[0].kind, ElasticLayer)(distinct_weights(specs))
                 for name, specs in space.layers.slot_specs()
                 if specs
             }

@@ -1,6 +1,6 @@
 """Elastic layers: shared weights and the rule by which layer specs take slices of them."""
 
-from search_spaces.elastic.elastic_layer import ElasticLayer
+from search_spaces.elastic.elastic_layer import ElasticLayer, distinct_weights
 from search_spaces.elastic.grouped_layer import GROUPED_LAYERS
 from search_spaces.elastic.kernel_transform import KERNEL_TRANSFORMS
 
@@ -9,4 +9,4 @@ ELASTIC_LAYERS: dict[str, type[ElasticLayer]] = {**GROUPED_LAYERS}
 `ElasticLayer`.
 """
 
-__all__ = ["ELASTIC_LAYERS", "KERNEL_TRANSFORMS", "ElasticLayer"]
+__all__ = ["ELASTIC_LAYERS", "KERNEL_TRANSFORMS", "ElasticLayer", "distinct_weights"]

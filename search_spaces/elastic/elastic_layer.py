@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_modules import layer_skeleton, parameter_shapes, run_layer
 from search_spaces.layer_modules.initial import initialise
 from search_spaces.layer_spec import LayerSpec
 
 Shape = tuple[int, ...]
+INPUT_SIZES = {"height", "width", "frames", "stride"}
 
 
 def leading_slice(weights: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -32,6 +34,17 @@ def largest_shapes(several: Iterable[Mapping[str, Shape]]) -> dict[str, Shape]:
         for name, shape in one.items():
             shapes[name] = tuple(map(max, shapes.get(name, shape), shape))
     return shapes
+
+
+def distinct_weights(specs: Sequence[LayerSpec]) -> list[LayerSpec]:
+    """Drop specs whose weights are those of another one: the size of the input alone differs, and
+    not the number of weights (as it would with learned positions). Each costs a module to be built.
+    """
+    found: dict[object, LayerSpec] = {}
+    for spec in specs:
+        rest = tuple(field for field in spec.fields if field[0] not in INPUT_SIZES)
+        found.setdefault((rest, int(LAYER_KINDS[spec.kind].num_params(spec.values))), spec)
+    return list(found.values())
 
 
 class ElasticLayer(nn.Module):
