@@ -21,7 +21,7 @@ def new_supernet(run: Run) -> Supernet:
     """Return an untrained supernet, initialised from the run's seed."""
     with torch.random.fork_rng():
         torch.manual_seed(run.recipe.seed)
-        return Supernet(run.space)
+        return Supernet(run.space, run.recipe.training.kernel_transform)
 
 
 def load_supernet(run: Run) -> Supernet:

@@ -109,6 +109,37 @@ def train(
     typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
 
 
+@app.command("import-weights")
+def import_weights(
+    space: Annotated[str, typer.Argument(help="mobilenet-v3, mobilenet-v3-w1.2 or resnet-50d.")],
+    file: Annotated[Path, typer.Argument(help="Once-for-all's published weights.")],
+    out: Annotated[
+        Path | None, typer.Option(help="What to write; without it SPACE.safetensors.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn published supernet weights into a file that a run starts from; no code of FILE is run.
+
+    Example: nas import-weights mobilenet-v3 ofa_mbv3_d234_e346_k357_w1.0
+    """
+    from nas import pipeline
+
+    imported = pipeline.import_weights(space, file, out)
+    if as_json:
+        print_json(imported)
+        return
+    rows = [("weights", str(imported["path"])), ("parameters", f"{imported['num_params']:,}")]
+    flag = " --set training.kernel_transform=true" if imported["kernel_transform"] else ""
+    rows.append(
+        (
+            "search them",
+            f"nas run --set space.name={space} --set training.weights="
+            f"{imported['path']} --set training.epochs=0{flag} --set data.source=...",
+        )
+    )
+    print_rows(rows)
+
+
 @app.command()
 def search(
     run: RunPath,

@@ -109,7 +109,9 @@ class TrainingConfig(Section):
 
     strategy: str = "sandwich"
     optimizer: str = "sgd"  # or adamw, which wants a learning rate near 0.001
-    epochs: PositiveInt = 30
+    weights: str | None = None  # start from a file of `nas import-weights`
+    kernel_transform: bool = False  # small kernels as learned maps of large ones (once-for-all)
+    epochs: Count = 30  # 0: search the weights that training starts from
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Positive = 0.1
     warm_up_epochs: NonNegative = 2
@@ -124,6 +126,14 @@ class TrainingConfig(Section):
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     flip: bool = False
     evaluate_every: PositiveInt = 5  # epochs between looks at the smallest and the largest
+
+    @model_validator(mode="after")
+    def _something_to_search(self) -> "TrainingConfig":
+        if self.epochs == 0 and self.weights is None:
+            raise InputError(
+                "expected training.epochs of at least 1, or training.weights to start from, got 0"
+            )
+        return self
 
 
 class AccuracyConfig(Section):

@@ -24,6 +24,7 @@ from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import FittedAccuracy, describe_error, quantity_name
+from nas.importing import import_published
 from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
@@ -145,6 +146,22 @@ def train(where: RunLike) -> Path:
             words = ", ".join(f"{name} {value}" for name, value in values.items())
             say(f"            validation {metric}: {words}")
     return this.checkpoint_path
+
+
+def import_weights(
+    space: str, file: Path | str, out: Path | str | None = None
+) -> dict[str, object]:
+    """Turn published supernet weights into a file for `training.weights`.
+
+    Args:
+        space: mobilenet-v3, mobilenet-v3-w1.2 or resnet-50d.
+        file: as once-for-all published it (torch), or the same tensors as safetensors.
+        out: `SPACE.safetensors` by default.
+
+    Raises:
+        InputError: another kind of file, another width, a tensor missing or too many.
+    """
+    return import_published(space, Path(file), Path(out or f"{space}.safetensors"))
 
 
 def profile(where: RunLike, anew: bool = False) -> Profile:

@@ -88,13 +88,17 @@ class Trainer:
         return self.steps_per_epoch * self._config.epochs
 
     def resume(self) -> None:
-        """Take up the checkpoint, if there is one.
+        """Take up the checkpoint if there is one, else the weights that the recipe starts from.
 
         Raises:
-            InputError: it is damaged or of another space or shape.
+            InputError: the file is damaged or of another space or shape.
         """
         if not self._checkpoint_path.exists():
             self._metrics.keep_first(0)
+            if self._config.weights is not None:
+                start_from(self.supernet, Path(self._config.weights))
+            if self._config.epochs == 0:
+                self._save()
             return
         tensors, state = load_checkpoint(self._checkpoint_path, self.supernet.space.name)
         load_weights(self.supernet, tensors, self._checkpoint_path)
@@ -193,6 +197,21 @@ class Trainer:
             "seed": self._seed,
         }
         save_checkpoint(self._checkpoint_path, tensors, state)
+
+
+def start_from(supernet: Supernet, path: Path) -> None:
+    """Copy the weights of a file of `nas import-weights` into a supernet.
+
+    Raises:
+        InputError: absent or damaged, of another space, or of other layers or classes.
+    """
+    tensors, _ = load_checkpoint(path, supernet.space.name)
+    own = {f"weights.{name}" for name, _ in supernet.named_parameters()}
+    more = sorted(set(tensors) - own)
+    if more:
+        hint = " (set training.kernel_transform=true)" if ".transform." in more[0] else ""
+        raise InputError(f"{path}: {more[0].removeprefix('weights.')} has no place{hint}")
+    load_weights(supernet, tensors, path)
 
 
 def load_weights(supernet: Supernet, tensors: dict[str, Tensor], source: Path) -> None:
