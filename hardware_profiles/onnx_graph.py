@@ -169,6 +169,7 @@ def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -
     """Sort the arguments of a node into tensors and the rest; lists of tensors count one by one."""
     tensors: list[str] = []
     others: list[Any] = []
+    number_first = False
     for argument in node.args:
         if isinstance(argument, fx.Node):
             tensors.append(names[argument])
@@ -176,6 +177,7 @@ def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -
             tensors += [names[item] for item in argument]  # type: ignore[index]
         else:
             others.append(argument)
+            number_first |= not tensors
     given = {key: value for key, value in node.kwargs.items() if isinstance(value, fx.Node)}
     return Call(
         output=names[node],
@@ -184,6 +186,7 @@ def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -
         settings={key: value for key, value in node.kwargs.items() if key not in given},
         tensors={key: names[value] for key, value in given.items()},
         module=traced.get_submodule(str(node.target)) if node.op == "call_module" else None,
+        number_first=number_first,
     )
 
 

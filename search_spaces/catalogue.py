@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 
+from search_spaces.bert import bert_base, bert_mini, bert_small, bert_tiny
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.mobilenet import (
     mobilenet_cifar,
@@ -16,6 +17,7 @@ from search_spaces.python_name import is_python_name, python_function
 from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
 from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
+from search_spaces.vit import vit_base, vit_cifar, vit_digits, vit_small, vit_tiny
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
@@ -25,6 +27,15 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "resnet-digits": resnet_digits,
     "resnet-cifar": resnet_cifar,
     "resnet-50d": resnet_50d,
+    "vit-digits": vit_digits,
+    "vit-cifar": vit_cifar,
+    "vit-tiny": vit_tiny,
+    "vit-small": vit_small,
+    "vit-base": vit_base,
+    "bert-mini": bert_mini,
+    "bert-tiny": bert_tiny,
+    "bert-small": bert_small,
+    "bert-base": bert_base,
     "tdnn-digits": tdnn_digits,
     "tdnn": tdnn,
     "nasnet-digits": nasnet_digits,

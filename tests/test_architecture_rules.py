@@ -1,6 +1,7 @@
 """Rules about the code itself."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -104,7 +105,7 @@ def test_names_of_catalogues_are_words_with_hyphens(catalogue):
     names = list(CATALOGUES[catalogue])
     assert names
     for name in names:
-        assert all(word.isalnum() and word == word.lower() for word in name.split("-")), name
+        assert re.fullmatch(r"[a-z0-9]+(\.[0-9]+)?(-[a-z0-9]+(\.[0-9]+)?)*", name), name
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from hardware_profiles.onnx_operations.attention import ATTENTION_FUNCTIONS, ATTENTION_MODULES
 from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, UnknownOperationError
 from hardware_profiles.onnx_operations.convolution import CONVOLUTION_MODULES
 from hardware_profiles.onnx_operations.elementwise import (
@@ -12,24 +13,27 @@ from hardware_profiles.onnx_operations.elementwise import (
     ELEMENTWISE_MODULES,
 )
 from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
+from hardware_profiles.onnx_operations.layout import LAYOUT_FUNCTIONS, LAYOUT_METHODS
 from hardware_profiles.onnx_operations.pools import POOL_MODULES
 from hardware_profiles.onnx_operations.reductions import REDUCTION_METHODS, REDUCTION_MODULES
-from hardware_profiles.onnx_operations.slices import SLICE_FUNCTIONS
 
 MODULES: dict[type[nn.Module], Emitter] = {
+    **ATTENTION_MODULES,
     **CONVOLUTION_MODULES,
     **ELEMENTWISE_MODULES,
     **POOL_MODULES,
     **REDUCTION_MODULES,
 }
 FUNCTIONS: dict[Any, Emitter] = {
+    **ATTENTION_FUNCTIONS,
     **ELEMENTWISE_FUNCTIONS,
     **JOINING_FUNCTIONS,
-    **SLICE_FUNCTIONS,
+    **LAYOUT_FUNCTIONS,
 }
 METHODS: dict[str, Emitter] = {
     **ELEMENTWISE_METHODS,
     **JOINING_METHODS,
+    **LAYOUT_METHODS,
     **REDUCTION_METHODS,
 }
 

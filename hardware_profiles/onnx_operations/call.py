@@ -41,7 +41,7 @@ class Graph:
 
     def constant(self, name: str, value: Array) -> str:
         """Add a constant of the array's own type; return its name."""
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
 
@@ -56,6 +56,7 @@ class Call:
         settings: its keyword arguments that are no tensors.
         tensors: its keyword arguments that are tensors: keyword -> ONNX name.
         module: the called module; None for functions and methods.
+        number_first: whether a positional argument that is no tensor comes before the tensors.
     """
 
     output: str
@@ -64,6 +65,7 @@ class Call:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, str] = field(default_factory=dict)
     module: Any = None
+    number_first: bool = False
 
     def refuse(self, reason: str) -> UnknownOperationError:
         """Build the error for a form of the operation that has no emission."""

@@ -24,20 +24,15 @@ def _binary(operation: str) -> Emitter:
         if call.settings or len(call.inputs) + len(call.arguments) != 2:
             raise call.refuse("only two operands, nothing else")
         names = list(call.inputs)
-        if call.arguments:  # a number, which for sums and products may stand on either side
+        if call.arguments:  # a number, on either side
             (number,) = call.arguments
             if not isinstance(number, (int, float)):
                 raise call.refuse(f"an operand {number!r}")
-            names.append(graph.weight(f"{call.output}.operand", np.array(number)))
+            operand = graph.weight(f"{call.output}.operand", np.array(number))
+            names.insert(0 if call.number_first else 1, operand)
         graph.add(operation, names, call.output)
 
     return emit
-
-
-def _emit_difference(graph: Graph, call: Call) -> None:
-    if call.settings or call.arguments or len(call.inputs) != 2:
-        raise call.refuse("only two tensors, nothing else")
-    graph.add("Sub", call.inputs, call.output)
 
 
 def _emit_linear(graph: Graph, call: Call) -> None:
@@ -72,9 +67,10 @@ ELEMENTWISE_MODULES: dict[type[nn.Module], Emitter] = {
 
 ELEMENTWISE_FUNCTIONS: dict[Any, Emitter] = {
     operator.add: _binary("Add"),
+    operator.sub: _binary("Sub"),
     operator.mul: _binary("Mul"),
-    operator.sub: _emit_difference,
     torch.add: _binary("Add"),
+    torch.sub: _binary("Sub"),
     torch.mul: _binary("Mul"),
 }
 

@@ -8,7 +8,9 @@ from hardware_profiles.onnx_operations.call import Call, Emitter, Graph
 
 
 def _emit_concat(graph: Graph, call: Call) -> None:
-    axis = [*call.arguments, *call.settings.values(), 0][0]
+    axis = call.arguments[0] if call.arguments else call.settings.get("dim", 0)
+    if not isinstance(axis, int) or not set(call.settings) <= {"dim"} or len(call.arguments) > 1:
+        raise call.refuse("only along one dimension")
     graph.add("Concat", call.inputs, call.output, axis=axis)
 
 

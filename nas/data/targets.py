@@ -69,9 +69,10 @@ def count_outputs(
     """
     if targets[0].dtype.kind == "f":
         return 1 if targets[0].ndim == 1 else int(targets[0].shape[1])
-    num_classes = max(max(int(one.max()) for one in targets) + 1, len(names or ()), 1)
+    together = np.concatenate(targets)
+    num_classes = max(int(together.max()) + 1, len(names or ()), 1)
     if classification:
-        _check_classes(np.concatenate(targets), num_classes, source)
+        _check_classes(together, num_classes, source)
     return num_classes
 
 

@@ -11,6 +11,7 @@ from hardware_profiles.profile_device import onnx_session
 from search_spaces.errors import ParityError
 
 LIMIT = 1e-4  # fp32; relative to the greatest value of an output where that exceeds 1
+LEAST_LIMIT = 1e-30
 MIN_TOP1_AGREEMENT = 0.999
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]  # by name of input or output
@@ -45,7 +46,7 @@ def compare(outputs: Arrays, reference: Arrays, classification: bool = True) -> 
     if list(outputs) != list(reference) or not reference:
         raise ParityError(f"expected outputs {list(reference)}, got {list(outputs)}")
     parities = [_compare(outputs[n], reference[n], classification) for n in reference]
-    return max(parities, key=lambda parity: parity.max_abs_difference / parity.limit)
+    return max(parities, key=lambda p: p.max_abs_difference / max(p.limit, LEAST_LIMIT))
 
 
 def _compare(found: Array, reference: Array, classification: bool) -> Parity:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from search_spaces.elastic.elastic_layer import (
@@ -43,14 +44,14 @@ class GroupedLayer(ElasticLayer):
         return shapes
 
     def slice(self, spec: LayerSpec) -> dict[str, Tensor]:
-        """Return the weights of `spec`; grouped ones may be copies, through which gradients pass."""
+        """Return the weights of `spec`; grouped ones may be copies that gradients pass through."""
         weights = {}
         for name, shape in parameter_shapes(spec).items():
-            weight = self.shared.get_parameter(name)
+            weight: Tensor = self.weight(name)
             for dimension, field in self._grouped(name).items():
                 num_groups = spec[field]
                 weight = (
-                    weight.unflatten(dimension, (self._most_groups[name][dimension], -1))
+                    torch.unflatten(weight, dimension, (self._most_groups[name][dimension], -1))
                     .narrow(dimension, 0, num_groups)
                     .narrow(dimension + 1, 0, shape[dimension] // num_groups)
                     .flatten(dimension, dimension + 1)

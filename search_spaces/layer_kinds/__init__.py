@@ -8,12 +8,14 @@ from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
 from search_spaces.layer_kinds.residual import RESIDUALS
 from search_spaces.layer_kinds.sequence import SEQUENCES
+from search_spaces.layer_kinds.transformer import TRANSFORMERS
 
 LAYER_KINDS: dict[str, LayerKind] = {
     **CONVOLUTIONS,
     **CLASSIFIERS,
     **RESIDUALS,
     **CELLS,
+    **TRANSFORMERS,
     **SEQUENCES,
 }
 """The catalogue: name -> formulas."""

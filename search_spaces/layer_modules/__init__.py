@@ -15,6 +15,7 @@ from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
 from search_spaces.layer_modules.residual import RESIDUALS
 from search_spaces.layer_modules.sequence import SEQUENCES
+from search_spaces.layer_modules.transformer import TRANSFORMERS
 from search_spaces.layer_spec import LayerSpec
 
 LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
@@ -22,6 +23,7 @@ LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
     **CLASSIFIERS,
     **RESIDUALS,
     **CELLS,
+    **TRANSFORMERS,
     **SEQUENCES,
 }
 """The catalogue, of the same names as `LAYER_KINDS`: name -> module of a spec."""

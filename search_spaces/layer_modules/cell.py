@@ -74,7 +74,7 @@ class Sum(nn.Module):
 
 
 class Concat(nn.Module):
-    """Several images joined along the channels: n times b x c x h x w -> b x (n c) x h x w."""
+    """Several tensors joined along the channels: n times b x c x ... -> b x (n c) x ...."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Apply the layer."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from search_spaces.layer_modules.cell import Concat, Sum
 from search_spaces.layer_spec import LayerSpec
 
 LEAST_VARIANCE = 1e-9  # of EfficientTDNN's pooling: a root of 0 has no gradient
@@ -79,25 +80,6 @@ class Res2Block(nn.Module):
         return outputs
 
 
-class Sum1d(nn.Module):
-    """Element-wise sum: n times b x c x t -> b x c x t."""
-
-    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
-        """Apply the layer."""
-        total = first
-        for other in others:
-            total = total + other
-        return total
-
-
-class Concat1d(nn.Module):
-    """Channels side by side: n times b x c x t -> b x nc x t."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Apply the layer."""
-        return torch.cat(inputs, dim=1)
-
-
 class StatisticsPooling(nn.Module):
     """Mean and standard deviation over time: b x c x t -> b x 2c."""
 
@@ -167,8 +149,8 @@ SEQUENCES: dict[str, Callable[[LayerSpec], nn.Module]] = {
     "conv_norm_1d": _conv_norm,
     "pointwise_1d": _pointwise,
     "res2_block": Res2Block,
-    "sum_1d": lambda spec: Sum1d(),
-    "concat_1d": lambda spec: Concat1d(),
+    "sum_1d": lambda spec: Sum(),
+    "concat_1d": lambda spec: Concat(),
     "statistics_pooling": StatisticsPooling,
     "attentive_statistics_pooling": AttentiveStatisticsPooling,
     "pooled_embedding": PooledEmbedding,

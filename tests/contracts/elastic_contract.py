@@ -1,27 +1,25 @@
 import copy
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import fx, nn
 
-from hardware_profiles.onnx_graph import onnx_model
-from hardware_profiles.profile_device import onnx_session
 from search_spaces import LayerSpec, TensorSpec
 from search_spaces.elastic import ELASTIC_LAYERS, ElasticLayer
 from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_modules import layer_module, parameter_shapes
-from search_spaces.layer_modules.batch_norm import BatchNorm
 from search_spaces.layer_slot import Network, NetworkLayer
 from search_spaces.layer_spec import BYTES_PER_ELEMENT
 from search_spaces.supernet import assemble
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import flat_gradient, joined, randomise, taken
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
 BATCH = 8  # the least batch whose statistics are worth comparing
-ONNX_TOLERANCE = 1e-4  # of the greatest output
 
 
 def input_specs(spec: LayerSpec) -> dict[str, TensorSpec]:
@@ -58,7 +56,7 @@ def elastic_layer(specs: Sequence[LayerSpec]) -> ElasticLayer:
     return ELASTIC_LAYERS.get(specs[0].kind, ElasticLayer)(specs)
 
 
-def extracted(layer: ElasticLayer, spec: LayerSpec) -> fx.GraphModule:
+def extracted(layer: ElasticLayer, spec: LayerSpec) -> nn.Module:
     """The plain module of a spec with copies of its weights, as extraction makes it."""
     module = layer_module(spec)
     with torch.no_grad():
@@ -66,7 +64,7 @@ def extracted(layer: ElasticLayer, spec: LayerSpec) -> fx.GraphModule:
         assert list(weights) == [name for name, _ in module.named_parameters()]
         for name, parameter in module.named_parameters():
             parameter.copy_(weights[name])
-    return alone(spec, module)
+    return module
 
 
 def positions(layer: ElasticLayer, spec: LayerSpec) -> torch.Tensor:
@@ -81,21 +79,6 @@ def positions(layer: ElasticLayer, spec: LayerSpec) -> torch.Tensor:
             start += parameter.numel()
         numbers = [weight.flatten().long() for weight in tagged.slice(spec).values()]
     return torch.cat(numbers) if numbers else torch.zeros(0, dtype=torch.long)
-
-
-def with_statistics(spec: LayerSpec, network: nn.Module) -> nn.Module:
-    """Put norms into eval mode with statistics that lie about those of a batch and all differ."""
-    generator = torch.Generator().manual_seed(1)
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    with torch.no_grad():
-        for norm in norms:
-            norm.momentum = None  # the mean over batches
-        network.train()(*random_inputs(spec, 16, seed=2))
-        for norm in norms:
-            shift = torch.randn(norm.num_features, generator=generator)
-            norm.running_mean += 0.3 * norm.running_var.sqrt() * shift
-            norm.running_var *= 0.5 + torch.rand(norm.num_features, generator=generator)
-    return network.eval()
 
 
 class ElasticContract:
@@ -123,7 +106,7 @@ class ElasticContract:
             inputs = random_inputs(spec, BATCH, seed)
             with torch.no_grad():
                 expected = joined(layer(spec, *inputs))
-                outputs = joined(extracted(layer, spec).train()(*inputs))
+                outputs = joined(alone(spec, extracted(layer, spec)).train()(*inputs))
             assert outputs.shape == (BATCH, LAYER_KINDS[spec.kind].output_elements(spec.values))
             assert expected.std(dim=0).mean() > 1e-3, "outputs that ignore the inputs prove nothing"
             assert (outputs - expected).abs().max() <= 1e-6 * expected.abs().max()
@@ -138,7 +121,7 @@ class ElasticContract:
         for spec in specs:
             inputs = random_inputs(spec, BATCH, seed=0)
             before = [tensor.clone() for tensor in inputs]
-            network = extracted(layer, spec)
+            network = alone(spec, extracted(layer, spec))
             with torch.no_grad():
                 layer(spec, *inputs)
                 network.train()(*inputs)
@@ -154,12 +137,12 @@ class ElasticContract:
             assert inside.sum() == len(taken_positions), "a shared number is taken twice"
             if not len(taken_positions):
                 continue
-            network, inputs = extracted(layer, spec).train(), random_inputs(spec, BATCH, seed=0)
+            module, inputs = extracted(layer, spec).train(), random_inputs(spec, BATCH, seed=0)
             layer.zero_grad()
-            for outputs in (joined(layer(spec, *inputs)), joined(network(*inputs))):
+            for outputs in (joined(layer(spec, *inputs)), joined(module(*inputs))):
                 weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1))
                 (outputs * weights).sum().backward()
-            gradient, expected = flat_gradient(layer), flat_gradient(network)
+            gradient, expected = flat_gradient(layer), flat_gradient(module)
             assert (expected != 0).any()
             scale = float(expected.abs().max())
             torch.testing.assert_close(
@@ -214,19 +197,6 @@ class ElasticContract:
 
     def test_onnx_computes_the_same(self, layer, specs):
         for spec in specs:
-            network = with_statistics(spec, extracted(layer, spec))
-            model = onnx_model(network, input_specs(spec), outputs=["output"])
-            session = onnx_session(model.SerializeToString())
-            for batch in (1, 5):
-                inputs = random_inputs(spec, batch, seed=3)
-                with torch.no_grad():
-                    expected = network(*[tensor.clone() for tensor in inputs]).numpy()
-                feeds = {
-                    name: tensor.numpy()
-                    for name, tensor in zip(input_specs(spec), inputs, strict=True)
-                }
-                (found,) = session.run(["output"], feeds)
-                assert found.shape == expected.shape
-                scale = np.abs(expected).max()
-                assert scale > 0
-                assert np.abs(found - expected).max() <= ONNX_TOLERANCE * scale, spec
+            draw = partial(random_inputs, spec)
+            network = with_statistics(alone(spec, extracted(layer, spec)), draw)
+            assert_same_in_onnx(network, input_specs(spec), ["output"], draw)

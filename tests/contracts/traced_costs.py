@@ -4,23 +4,20 @@ import operator
 
 import torch
 from torch import fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 BYTES_OF_NUMBER = {torch.int64: 8}  # all else is stated for fp32
-SUMS_AND_PRODUCTS = {operator.add, operator.sub, operator.mul, torch.add, torch.mul}
+SUMS_AND_PRODUCTS = {
+    operator.add, operator.sub, operator.mul, torch.add, torch.sub, torch.mul,
+}  # fmt: skip
 NORMS = (_BatchNorm, nn.LayerNorm, nn.RMSNorm)
 VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 VIEW_METHODS = {
-    "flatten",
-    "unflatten",
-    "transpose",
-    "permute",
-    "unsqueeze",
-    "squeeze",
-    "select",
-    "narrow",
-}
+    "flatten", "unflatten", "transpose", "permute", "unsqueeze", "squeeze", "select", "narrow",
+}  # fmt: skip
+CASTS = {"type_as"}  # views where the type stays
 VIEW_FUNCTIONS = {operator.getitem, torch.select, torch.flatten, torch.unflatten, torch.transpose}
 
 
@@ -74,7 +71,8 @@ def peak_activation_bytes(module: fx.GraphModule, *inputs: torch.Tensor) -> int:
             last_read = max(readers) == position[node]
             fits = recorder.num_bytes[node] == recorder.num_bytes[first]
             writes_over = _may_write_over(module, node) and last_read and fits
-            if _is_view(module, node) or writes_over:
+            same_type = node.op == "call_method" and node.target in CASTS and fits
+            if _is_view(module, node) or same_type or writes_over:
                 storage[node] = first
         members.setdefault(storage[node], []).append(node)
     last_use = {
@@ -92,8 +90,14 @@ def peak_activation_bytes(module: fx.GraphModule, *inputs: torch.Tensor) -> int:
 
 
 def counted_macs(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """Half of the floating-point operations that torch counts."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    """Half of the floating-point operations that torch counts; of fused attention on a CPU it
+    counts none, so attention falls into its products.
+    """
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
         module(*inputs)
     flops = counter.get_total_flops()
     assert flops % 2 == 0

@@ -429,15 +429,15 @@ torch.manual_seed(0)  # the modules below are made once, with these weights
 UNKNOWN = {
     "module": nn.Sequential(nn.PReLU()),
     "relu6": nn.Sequential(nn.ReLU6()),
-    "max pool": nn.Sequential(nn.MaxPool2d(2)),
+    "greatest of all": nn.Sequential(nn.AdaptiveMaxPool2d(1)),
     "pool to 2 x 2": nn.Sequential(nn.AdaptiveAvgPool2d(2)),
     "pool of one axis": nn.Sequential(nn.AdaptiveAvgPool2d((1, None))),
     "transposed": nn.Sequential(nn.ConvTranspose2d(3, 6, 3)),
     "function": Calls(lambda self, inputs: torch.sin(inputs)),
     "method": Calls(lambda self, inputs: inputs.relu()),
-    "difference": Calls(lambda self, inputs: self.conv(inputs) - inputs, conv=nn.Conv2d(3, 3, 1)),
-    "deep inside": nn.Sequential(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Softmax(dim=1)))),
-    "after a fold": nn.Sequential(convolution(), nn.BatchNorm2d(6), nn.GELU()),
+    "quotient": Calls(lambda self, inputs: self.conv(inputs) / inputs, conv=nn.Conv2d(3, 3, 1)),
+    "deep inside": nn.Sequential(nn.Sequential(nn.ReLU(), nn.Sequential(nn.LogSoftmax(dim=1)))),
+    "after a fold": nn.Sequential(convolution(), nn.BatchNorm2d(6), nn.SELU()),
 }
 
 

@@ -114,8 +114,12 @@ def test_costs_equal_a_slow_loop(space, name, monkeypatch):
     costs = space.layers.costs(population)
     for array in (costs.macs, costs.num_params, costs.activation_bytes):
         assert array.shape == (len(population),)
+    is_chain = not any(slot.reads for slot in space.slots)
     for i, genome in enumerate(population):
-        assert costs.row(i) == slow_costs(space, genome)
+        found, expected = costs.row(i), slow_costs(space, genome)
+        if not is_chain:  # other layers' outputs are alive beside the running one
+            assert found.pop("activation_bytes") >= expected.pop("activation_bytes")
+        assert found == expected
 
 
 @pytest.mark.parametrize("name", SPACES)

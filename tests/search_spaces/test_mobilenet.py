@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from search_spaces import InputError, build_space
-from search_spaces.mobilenet import CIFAR, DIGITS, V3, make_divisible
+from search_spaces.mobilenet import CIFAR, DIGITS, V3, V3_W12
+from search_spaces.stages import make_divisible
 
-PRESETS = {preset.name: preset for preset in (DIGITS, CIFAR, V3)}
+PRESETS = {preset.name: preset for preset in (DIGITS, CIFAR, V3, V3_W12)}
 SETTINGS = {"num_classes": 7, "input_channels": 2}
 
 
@@ -95,6 +96,24 @@ def test_published_costs(tables):
     assert costs.macs.tolist() == [float(row["macs"]) for row in published]
     assert costs.num_params.tolist() == [float(row["num_params"]) for row in published]
     assert len(set(costs.macs.tolist())) > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "expansion", "depth", "num_params", "macs"),
+    [
+        ("mobilenet-v3", 7, 6, 4, 7_664_760, 566_170_656),
+        ("mobilenet-v3", 3, 3, 2, 3_410_792, 121_278_672),
+        ("mobilenet-v3-w1.2", 7, 6, 4, 10_701_632, 843_101_040),
+        ("mobilenet-v3-w1.2", 5, 4, 3, 6_245_312, 385_659_168),
+        ("mobilenet-v3-w1.2", 3, 3, 2, 4_602_456, 193_078_200),
+    ],
+)
+def test_costs_of_uniform_subnets(name, kernel, expansion, depth, num_params, macs):
+    """Of once-for-all's two supernets (arXiv:1908.09791), at 224 px."""
+    space = build_space(name)
+    text = {"ks": [kernel] * 20, "e": [expansion] * 20, "d": [depth] * 5, "r": 224}
+    costs = space.layers.costs(space.encode(space.parse(json.dumps(text)))).row(0)
+    assert (costs["num_params"], costs["macs"]) == (num_params, macs)
 
 
 # --- once-for-all's text form ---------------------------------------------------------------------

@@ -26,10 +26,11 @@ class TestCatalogueSpaces(SpaceContract):
 
     def test_levels_spread_more_than_uniform_options(self, space):
         rng = np.random.default_rng(0)
-        uniform = space.layers.costs(space.sample(500, rng)).num_params
-        levels = space.layers.costs(space.sample_levels(500, rng)).num_params
+        # of MACs, which follow from all dimensions: parameters can be one large table
+        uniform = space.layers.costs(space.sample(500, rng)).macs
+        levels = space.layers.costs(space.sample_levels(500, rng)).macs
         (least,), (most,) = (
-            space.layers.costs(end).num_params for end in (space.smallest(), space.largest())
+            space.layers.costs(end).macs for end in (space.smallest(), space.largest())
         )
         assert levels.std() > 1.3 * uniform.std()
         assert levels.min() < least + 0.05 * (most - least)
@@ -54,8 +55,10 @@ class TestHandMadeSpace(SpaceContract):
         )
 
 
-class TestCatalogueSupernets(SupernetContract):
-    @pytest.fixture(params=sorted(set(SPACES) - {LARGE}))
+class TestMobileNetSupernets(SupernetContract):
+    """Of the other families, the tests of each hold the contract."""
+
+    @pytest.fixture(params=["mobilenet-digits", "mobilenet-cifar"])
     def space(self, request):
         return cached_space(request.param)
 

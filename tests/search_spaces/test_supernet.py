@@ -1,10 +1,26 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from search_spaces import InputError, TensorSpec, build_space
+from search_spaces import (
+    Dimension,
+    InputError,
+    LayerSlot,
+    SearchSpace,
+    TensorSpec,
+    build_space,
+)
 from search_spaces.supernet import Supernet, resize
-from tests.contracts.supernet_contract import shared_positions, taken
+from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.supernet_contract import (
+    SupernetContract,
+    batch_of,
+    randomise,
+    shared_positions,
+    taken,
+)
 
 
 def random_images(*shape: int) -> torch.Tensor:
@@ -101,3 +117,85 @@ def test_resize_equals_pillow(size):
     expected = image.fromarray(batch[0, 0].numpy()).resize((width, height), image.BILINEAR)
     found = resized(batch, (1, height, width))[0, 0].numpy()
     np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
+
+
+# --- several outputs, dense outputs ---------------------------------------------------------------
+
+
+def two_headed_space(dense: bool) -> SearchSpace:
+    """A small backbone with a class and a box, or (dense) with classes at every pixel too."""
+    convolution = {"height": 8, "width": 6, "stride": 1}
+
+    def stem(values):
+        sizes = {"in_channels": 3, "out_channels": values["channels"], "kernel": values["kernel"]}
+        return convolution | sizes | {"activation": "relu"}
+
+    def extra(values):
+        channels = values["channels"]
+        sizes = {"in_channels": channels, "out_channels": channels, "kernel": 3}
+        return convolution | sizes | {"activation": "hard_swish"}
+
+    def vector(num_outputs):
+        def fields(values):
+            sizes = {"in_channels": values["channels"], "hidden_channels": 0}
+            rest = {"num_classes": num_outputs, "activation": "relu", "height": 8, "width": 6}
+            return sizes | rest
+
+        return fields
+
+    def pixels(values):
+        return convolution | {"in_channels": values["channels"], "out_channels": 5, "kernel": 1}
+
+    backbone = [
+        LayerSlot("stem", "conv_norm", ("channels", "kernel"), stem),
+        LayerSlot("extra", "conv_norm", ("depth", "channels"), extra, lambda v: v["depth"] > 1),
+    ]
+    heads = {
+        "classes": LayerSlot(
+            "class_head", "classifier", ("channels",), vector(7), None, ("extra",)
+        ),
+        "box": LayerSlot("box_head", "classifier", ("channels",), vector(4), None, ("extra",)),
+        "map": LayerSlot("map_head", "convolution", ("channels",), pixels, None, ("extra",)),
+    }
+    names = ["map"] if dense else ["box", "classes"]  # in another order than the slots
+    slots = [*backbone, *(slot for name, slot in heads.items() if name in names)]
+    return SearchSpace(
+        "two-headed@1",
+        [
+            Dimension("channels", (4, 8)),
+            Dimension("kernel", (1, 3)),
+            Dimension("depth", (1, 2)),
+        ],
+        slots,
+        outputs={name: heads[name].name for name in names},
+    )
+
+
+class TestOutputs(SupernetContract):
+    @pytest.fixture(params=[False, True], ids=["two outputs", "dense output"])
+    def space(self, request):
+        return two_headed_space(request.param)
+
+    @pytest.fixture
+    def population(self, space):
+        random = space.sample(4, np.random.default_rng(0))  # of eight: some are drawn twice
+        return space.unique(np.concatenate([space.smallest(), space.largest(), random]))
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["two outputs", "dense output"])
+def test_outputs_have_their_names_and_shapes_everywhere(dense):
+    space = two_headed_space(dense)
+    expected = {"map": (5, 8, 6)} if dense else {"box": (4,), "classes": (7,)}
+    assert space.outputs == tuple(expected)
+    supernet = Supernet(space)
+    randomise(supernet, seed=0)
+    for genome in space.sample_distinct(8, np.random.default_rng(0)):
+        architecture = space.decode(genome)
+        draw = partial(batch_of, supernet, architecture)
+        subnet = with_statistics(supernet.extract(architecture), draw)
+        outputs = supernet(draw(4, 0), architecture)
+        assert isinstance(outputs, tuple) != dense
+        shapes = [tuple(output.shape) for output in (outputs if not dense else (outputs,))]
+        assert shapes == [(4, *shape) for shape in expected.values()]
+        model = assert_same_in_onnx(subnet, supernet.inputs(architecture), space.outputs, draw)
+        assert [output.name for output in model.graph.output] == list(expected)

@@ -147,7 +147,6 @@ def test_cuts_and_joins(cut):
 @pytest.mark.parametrize(
     "cut",
     [
-        lambda x: x[:, 0],
         lambda x: x[:, None],
         lambda x: x[..., 1:],
         lambda x: operator.getitem(x, (slice(None), [0, 2])),

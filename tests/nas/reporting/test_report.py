@@ -197,7 +197,7 @@ def test_settings_architectures_times_and_hashes(whole, page):
     for words in (
         "Recipe: training strategy sandwich optimizer sgd epochs 6",
         "max_macs \N{EN DASH}",
-        "images: 1,077 train, 360 validation, 360 test ), trained by cross-entropy, judged by",
+        f"{facts.file.num_samples['test']} test), trained by cross-entropy, judged by accuracy.",
         "seed 0 host",
         "stage1.block1.kernel",
         "activation_bytes",

@@ -103,6 +103,17 @@ def test_images_are_resized_to_the_architecture_and_kept(evaluator, architecture
         assert evaluator.inputs("validation", architecture)[0] is images
 
 
+def test_inputs_of_the_last_few_sizes_are_kept(supernet, bars, architectures, monkeypatch):
+    monkeypatch.setattr("nas.subnet.evaluator.KEPT_SHAPES", 1)
+    evaluator = SubnetEvaluator(supernet, bars, Task(), 64, seed=0)
+    small, large = architectures[:2]
+    (first,) = evaluator.inputs("validation", small)
+    evaluator.inputs("validation", large)
+    (again,) = evaluator.inputs("validation", small)
+    assert again is not first
+    assert torch.equal(again, first)
+
+
 def test_scoring_repeats_exactly_and_leaves_the_supernet_alone(evaluator, supernet, architectures):
     before = {name: p.detach().clone() for name, p in supernet.named_parameters()}
     mode = supernet.training

@@ -40,6 +40,79 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
                  "activation": "hard_swish"}
         for source, hidden in ((6, 7), (8, 0), (9, 12))
     ],
+    **{
+        kind: [
+            IMAGE | {"in_channels": source, "mid_channels": mid, "out_channels": result,
+                     "stride": stride, "shortcut": shortcut, "activation": "relu"}
+            for source, mid, result, stride, shortcut in (
+                (5, 3, 5, 1, "identity"), (5, 4, 6, 2, "projection"), (6, 8, 6, 1, "identity"),
+                (6, 8, 9, 1, "projection"),
+            )
+        ]
+        for kind in ("bottleneck", "basic_block")
+    },
+    "residual_convolution": [
+        IMAGE | {"in_channels": channels, "kernel": kernel, "activation": "relu"}
+        for channels, kernel in ((3, 1), (4, 3), (6, 5))
+    ],
+    "max_pool": [
+        IMAGE | {"in_channels": channels, "kernel": 3, "stride": stride}
+        for channels, stride in ((3, 1), (6, 2))
+    ],
+    "cell_operation": [
+        {"height": 8, "width": 6, "channels": channels, "operation": operation, "stride": stride}
+        for channels, operation, stride in (
+            (4, "max_pool_3x3", 1), (4, "avg_pool_3x3", 2), (4, "skip_connect", 2),
+            (4, "nor_conv_3x3", 1), (4, "dil_conv_5x5", 2), (4, "sep_conv_5x5", 1),
+            (6, "sep_conv_5x5", 1),
+        )
+    ],
+    "relu_conv_norm": [
+        IMAGE | {"in_channels": source, "out_channels": result, "kernel": kernel, "stride": stride}
+        for source, result, kernel, stride in ((3, 5, 1, 1), (4, 6, 3, 2), (6, 12, 5, 1))
+    ],
+    **{
+        kind: [
+            {"height": 8, "width": 6, "in_channels": source, "out_channels": result}
+            for source, result in ((3, 4), (4, 4), (6, 8))
+        ]
+        for kind in ("factorized_reduce", "reduction_block")
+    },
+    **{
+        kind: [
+            IMAGE | {"channels": channels, "num_inputs": num_inputs}
+            for channels, num_inputs in ((4, 2), (6, 2), (6, 4))
+        ]
+        for kind in ("sum", "concat")
+    },
+    "norm_relu": [IMAGE | {"channels": channels} for channels in (4, 6)],
+    **{
+        kind: [
+            {"tokens": 5, "hidden_size": hidden, "heads": heads, "head_size": 4, "order": order,
+             "feed_forward_size": inner, "norm": norm, "activation": "gelu"}
+            for hidden, heads, inner, order, norm in (
+                (6, 1, 7, "pre", "layer"), (6, 3, 20, "post", "rms"), (8, 2, 7, "post", "layer"),
+                (16, 3, 20, "pre", "layer"),
+            )
+        ]
+        for kind in ("transformer_block", "masked_transformer_block")
+    },
+    "patch_embedding": [
+        {"in_channels": 3, "height": 8, "width": 12, "patch_size": 4, "hidden_size": hidden}
+        for hidden in (5, 6, 9)
+    ],
+    "text_embedding": [
+        {"tokens": 5, "vocabulary": 11, "positions": 7, "token_types": 2, "hidden_size": hidden,
+         "norm": "layer"}
+        for hidden in (4, 6, 9)
+    ],
+    "attention_mask": [{"tokens": tokens} for tokens in (5, 8)],
+    "token_classifier": [
+        {"tokens": 5, "hidden_size": hidden, "norm": norm, "pooler": pooler, "num_classes": 7}
+        for hidden, norm, pooler in (
+            (4, "none", "none"), (6, "rms", "none"), (6, "layer", "tanh"), (9, "layer", "tanh"),
+        )
+    ],
     "conv_norm_1d": [
         SEQUENCE | {"in_channels": source, "out_channels": result, "kernel": kernel,
                     "dilation": dilation}
@@ -78,6 +151,28 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
     ],
     "sequence_classifier": [
         {"in_features": features, "num_classes": 5} for features in (4, 6, 9)
+    ],
+    **{
+        kind: [
+            {"tokens": 5, "hidden_size": hidden, "heads": heads, "head_size": 2, "order": order,
+             "feed_forward_size": inner, "norm": "layer", "activation": "gelu"}
+            for hidden, heads, inner in ((3, 1, 4), (7, 2, 4), (3, 4, 11), (8, 4, 12))
+        ]
+        for kind, order in (("transformer_block", "pre"), ("masked_transformer_block", "post"))
+    },
+    "patch_embedding": [
+        {"in_channels": 3, "height": 8, "width": 12, "patch_size": 4, "hidden_size": hidden}
+        for hidden in (4, 5, 9)
+    ],
+    "text_embedding": [
+        {"vocabulary": 11, "positions": 9, "token_types": 2, "tokens": 7, "hidden_size": hidden,
+         "norm": "layer"}
+        for hidden in (4, 5, 9)
+    ],
+    "attention_mask": [{"tokens": tokens} for tokens in (5, 7)],
+    "token_classifier": [
+        {"tokens": 7, "hidden_size": hidden, "norm": norm, "pooler": "tanh", "num_classes": 5}
+        for hidden, norm in ((4, "none"), (6, "layer"), (9, "layer"))
     ],
 }  # fmt: skip
 
