@@ -170,7 +170,7 @@ def _measure(
 def profile_plan(space: SearchSpace, config: ProfileConfig, seed: int = 0) -> Plan:
     """Plan what a profile measures."""
     if not space.slots:
-        raise InputError(f"{space.name} is known from tables only: nothing of it can be measured")
+        raise InputError(f"{space.name} has no layers: nothing of it can be measured")
     return make_plan(
         space,
         num_calibration=config.num_calibration,

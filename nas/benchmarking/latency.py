@@ -20,7 +20,7 @@ from predictors.latency.regression import LatencyRegression
 from predictors.latency.transfer import KnownLatency, Transfer
 from predictors.predictor import ErrorReport, Predictor, Vector, error_report
 from search_spaces import InputError, Population, unknown_name
-from search_spaces.nasbench201 import cell_connected, cell_macs
+from search_spaces.nasbench201 import cell_connected
 
 Choice = Literal["chosen", "random"]
 Rows = npt.NDArray[np.intp]
@@ -276,14 +276,12 @@ def _macs(table: BenchmarkTable) -> Callable[[Population], npt.NDArray[np.float6
     space = table.space
     if space.slots:
         return lambda population: space.layers.costs(population).macs[:, None]
-    if space.name.startswith("nasbench201@"):
-        return lambda population: cell_macs(population)[:, None]
     raise InputError(f"the MACs of {space.name} are not known; leave the method MACs out")
 
 
 def _connected(table: BenchmarkTable) -> npt.NDArray[np.bool_]:
-    """Tell where input reaches output; a space of layers has no other architectures."""
-    if table.space.name.startswith("nasbench201@"):
+    """Tell where input reaches output; only the cells of NAS-Bench-201 can fail to."""
+    if table.space.name.startswith(("nasbench201@", "nasbench201-digits@")):
         return cell_connected(table.population)
     return np.ones(len(table.population), dtype=np.bool_)
 

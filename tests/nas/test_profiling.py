@@ -17,7 +17,7 @@ from hardware_profiles.profile_device import checksum
 from hardware_profiles.store import default_name
 from nas.config import profile_config
 from nas.profiling import make_kit, profile_plan
-from search_spaces import InputError, build_space
+from search_spaces import Dimension, InputError, SearchSpace, build_space
 from tests.nas.known_profiles import by_costs, keep, made_up, on
 
 SMALL = ("--subnets", 5, "--held-out", 2, "--max-specs", 3)
@@ -223,13 +223,18 @@ def test_too_few_passes(nas_command, folder, passes):
     [
         ("mobilenet-digit", "'mobilenet-digits'"),
         ("no/such/run", "no/such/run"),
-        ("nasbench201", "nasbench201"),
     ],
 )
 def test_spaces_that_cannot_be_measured(nas_command, folder, space, word):
     for command in (["measure", space], ["kit", space, "--out", "kit.zip"]):
         nas_command("profile", *command, profiles=folder).assert_refused(word)
     assert not folder.exists()
+
+
+def test_spaces_without_layers_cannot_be_measured():
+    table = SearchSpace("table@1", [Dimension("operation", ("none", "conv"))])
+    with pytest.raises(InputError, match="table@1 has no layers"):
+        profile_plan(table, profile_config({}))
 
 
 def test_a_runtime_that_is_not_installed_names_its_extra(nas_command, folder):
