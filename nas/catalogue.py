@@ -27,6 +27,7 @@ def describe_space(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "versioned_name": space.name,
+        "modality": space.modality,
         "num_dimensions": space.num_dimensions,
         "num_architectures": space.num_architectures,
         "num_layer_specs": len(grid.specs),
@@ -59,14 +60,14 @@ def _dimensions(space: SearchSpace) -> list[dict[str, Any]]:
 def space_tables(described: list[dict[str, Any]], dimensions: bool) -> list[Table]:
     """Lay descriptions out as tables: sizes and costs, and the dimensions where wanted."""
     table = Table(box=None, pad_edge=False)
-    for column in ("space", "architectures", "member", "MACs", "parameters", "memory"):
-        left = column in ("space", "member")
+    for column in ("space", "takes", "architectures", "member", "MACs", "parameters", "memory"):
+        left = column in ("space", "takes", "member")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for space in described:
         for i, (member, costs) in enumerate(space["costs"].items()):
-            size = (space["name"], _size(space["num_architectures"]))
+            size = (space["name"], space["modality"], _size(space["num_architectures"]))
             table.add_row(
-                *(size if i == 0 else ("", "")),
+                *(size if i == 0 else ("", "", "")),
                 member,
                 f"{costs['macs'] / 1e6:,.2f} M",
                 f"{costs['num_params'] / 1e6:,.3f} M",
