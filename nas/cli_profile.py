@@ -111,7 +111,7 @@ def measure(
 
 @profile_app.command("kit")
 def kit(
-    space: Annotated[str, typer.Argument(metavar="SPACE")],
+    space: Annotated[str, typer.Argument(metavar="SPACE|RUN")],
     out: Annotated[Path, typer.Option(help="The zip.")],
     options: Options = None,
     max_specs: MaxSpecs = 500,
@@ -120,6 +120,8 @@ def kit(
     seed: Seed = 0,
 ) -> None:
     """Write a zip that profiles a device with Python >= 3.8, numpy and onnxruntime alone.
+
+    Of a RUN it has the sizes of the run's data (the length of texts, say).
 
     There: unzip kit.zip; python profile_device.py --threads 1 --minutes 20. Bring back result.json.
 
@@ -137,6 +139,10 @@ def import_result(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="result.json of a kit.")],
     name: Annotated[str | None, typer.Option(help="Name among the known profiles.")] = None,
     kit: Annotated[Path | None, typer.Option(help="The kit it must be a result of.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="SPACE|RUN", help="Whose kit it was, for families of your own."),
+    ] = None,
     accept_noise: Annotated[
         bool, typer.Option("--accept-noise", help="Import a noisy device's result too.")
     ] = False,
@@ -153,7 +159,9 @@ def import_result(
     """
     from nas.profiling import import_profile
 
-    profile, path = import_profile(result, name, kit, accept_noise, replace)
+    profile, path = import_profile(
+        result, name, kit, space, accept_noise=accept_noise, replace=replace
+    )
     described = {"name": path.stem, "path": str(path), **_described(profile)}
     if as_json:
         print_json(described)

@@ -1,6 +1,7 @@
 """The device a search is for: its profile, and what measures on it where it is this machine."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile import Profile
@@ -10,7 +11,7 @@ from hardware_profiles.store import profile_path
 from hardware_profiles.target import Target
 from nas.progress import say
 from nas.run_directory import Run
-from search_spaces import InputError, MissingExtraError, SearchSpace
+from search_spaces import INPUT_SIZES, InputError, MissingExtraError, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def run_device(run: Run, name: str | None = None) -> Device:
     path = run.profile_path if name is None else profile_path(name)
     profile = Profile.load(path)
     profile.check_space(run.space)
+    _check_input_sizes(path, profile, run)
     for words in other_settings(profile, run.space):
         say(f"            {words}")
     runtime = local_runtime(profile.target)
@@ -52,6 +54,21 @@ def run_device(run: Run, name: str | None = None) -> Device:
             f"with `nas profile measure {run.path}`, or keep it and search with --device"
         )
     return Device(profile, file_hash(path), runtime)
+
+
+def _check_input_sizes(path: Path, profile: Profile, run: Run) -> None:
+    """Refuse a profile of longer or shorter inputs, whose every layer costs something else.
+
+    Raises:
+        InputError: both sizes are named.
+    """
+    for name in INPUT_SIZES:
+        measured, wanted = profile.space_settings.get(name), run.space.settings.get(name)
+        if measured != wanted:
+            raise InputError(
+                f"{path}: measured with {name} {measured}, this run has {wanted}; make one for it "
+                f"with `nas profile measure {run.path}` or `nas profile kit {run.path}`"
+            )
 
 
 def other_settings(profile: Profile, space: SearchSpace) -> list[str]:

@@ -7,7 +7,7 @@ from hardware_profiles.store import profiles_of
 from nas.fitted_latency import fit_latency
 from predictors.latency.transfer import KnownLatency
 from predictors.predictor import Vector
-from search_spaces import InputError, Population, SearchSpace
+from search_spaces import INPUT_SIZES, InputError, Population, SearchSpace
 
 
 def known_targets(space: SearchSpace, profile: Profile | None = None) -> dict[str, KnownLatency]:
@@ -20,6 +20,8 @@ def known_targets(space: SearchSpace, profile: Profile | None = None) -> dict[st
     known: dict[str, KnownLatency] = {}
     for name, other in profiles_of(space.name):
         if not other.layers or not _covers(other, profile):
+            continue
+        if any(other.space_settings.get(size) != space.settings.get(size) for size in INPUT_SIZES):
             continue
         if profile is not None and other.target.id == profile.target.id:
             continue

@@ -17,6 +17,7 @@ from hardware_profiles.store import default_name, known_path
 from nas.config import ProfileConfig, profile_config
 from nas.known_targets import known_targets
 from nas.progress import progress_bar, say
+from nas.run_directory import is_run, open_run
 from predictors.latency.choose_samples import choose_samples, sample_features
 from search_spaces import Architecture, InputError, SearchSpace, build_space
 from search_spaces.part import SpacePart
@@ -69,14 +70,18 @@ def measure_known_profile(
 
 
 def make_kit(
-    space: str, settings: Mapping[str, Any], options: Sequence[str], path: Path, seed: int = 0
+    space_or_run: str,
+    settings: Mapping[str, Any],
+    options: Sequence[str],
+    path: Path,
+    seed: int = 0,
 ) -> None:
-    """Write a kit that profiles a space of the catalogue on a device elsewhere.
+    """Write a kit that profiles a space, or a run's as its data has it, on a device elsewhere.
 
     Raises:
         InputError: an unknown space or option, or a kit that would be too large.
     """
-    built = build_space(space)
+    built = named_space(space_or_run)
     config = profile_config({**settings, "options": parse_options(built, options)})
     plan = profile_plan(built, config, seed)
     with progress_bar("kit", len(plan.items)) as advance:
@@ -87,22 +92,39 @@ def import_profile(
     result: Path,
     name: str | None = None,
     kit: Path | None = None,
+    space_or_run: str | None = None,
     accept_noise: bool = False,
     replace: bool = False,
 ) -> tuple[Profile, Path]:
     """Check the result of a kit and keep it among the known profiles.
 
+    Args:
+        space_or_run: whose kit it was; the catalogue's space that the kit names without.
+
     Raises:
         InputError: see `hardware_profiles.kit.read_result`; a space that is unknown here.
     """
     read = read_result(result, kit, accept_noise)
-    space = build_space(read.kit.space.partition("@")[0], **read.kit.space_settings)
+    if space_or_run is not None:
+        space = named_space(space_or_run)
+    else:
+        space = build_space(read.kit.space.partition("@")[0], **read.kit.space_settings)
     profile = result_profile(read, space, result)
     path = known_path(name or default_name(profile.target, space.name), profile.target, space.name)
     if path.exists() and not replace:
         _check_no_less(profile, Profile.load(path), path.stem)
     profile.save(path)
     return profile, path
+
+
+def named_space(space_or_run: str) -> SearchSpace:
+    """Return a space of the catalogue or of the user's own, or a run's as its data has it.
+
+    Raises:
+        InputError: neither is known by that name.
+    """
+    path = Path(space_or_run)
+    return open_run(path).space if is_run(path) else build_space(space_or_run)
 
 
 def _check_no_less(profile: Profile, known: Profile, name: str) -> None:

@@ -3,7 +3,7 @@ numpy only.
 """
 
 from search_spaces.architecture import Architecture
-from search_spaces.catalogue import SPACES, build_space, space_modality
+from search_spaces.catalogue import INPUT_SIZES, SPACES, build_space, space_modality
 from search_spaces.errors import InfeasibleError, InputError, MissingExtraError, unknown_name
 from search_spaces.layer_grid import Costs, LayerGrid
 from search_spaces.layer_kind import TensorSpec
@@ -12,6 +12,7 @@ from search_spaces.layer_spec import LayerSpec
 from search_spaces.space import Dimension, Population, SearchSpace
 
 __all__ = [
+    "INPUT_SIZES",
     "SPACES",
     "Architecture",
     "Costs",

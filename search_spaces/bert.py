@@ -85,7 +85,7 @@ def _slots(preset: Bert, num_classes: int, vocabulary: int, length: int) -> list
         return tokens(values) | {
             "heads": values["heads"],
             "head_size": preset.head_size,
-            "feed_forward_size": (values["hidden"] * values["ratio"]).astype(np.int64),
+            "feed_forward_size": np.rint(values["hidden"] * values["ratio"]).astype(np.int64),
             "order": "post",
             "norm": "layer",
             "activation": "gelu",

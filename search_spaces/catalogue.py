@@ -19,6 +19,9 @@ from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
 from search_spaces.vit import vit_base, vit_cifar, vit_digits, vit_small, vit_tiny
 
+INPUT_SIZES = ("length", "frames")
+"""Settings of builders on which the cost of every layer depends, not only of the first and last."""
+
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-digits": mobilenet_digits,
     "mobilenet-cifar": mobilenet_cifar,

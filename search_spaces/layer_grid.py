@@ -20,7 +20,6 @@ from search_spaces.layer_slot import (
     NetworkLayer,
     OptionValues,
     Selected,
-    Source,
 )
 from search_spaces.layer_spec import LayerSpec
 from search_spaces.memory import PeakMemory
@@ -112,6 +111,13 @@ class LayerGrid:
         """
         return self._spec_of[self._flat(population)]
 
+    def network_key(self, population: npt.NDArray[np.integer]) -> npt.NDArray[np.int16]:
+        """Return rows that are equal where all layers are, `n x slots`: for families whose
+        different options may give the same sizes, and whose layers alone make the network.
+        """
+        assert len(self.specs) < 2**15, "more specs than the key's numbers"
+        return self.index(population).astype(np.int16)
+
     def sum(
         self, population: npt.NDArray[np.integer], values: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
@@ -195,10 +201,6 @@ class LayerGrid:
         flat = population.astype(np.float32) @ self._radix
         flat += self._offsets
         return flat.astype(np.int32)
-
-
-def _chosen(source: Source, option: Mapping[str, Any]) -> str:
-    return source.names[option[source.dimension]] if isinstance(source, Selected) else source
 
 
 def _chunks(n: int) -> Iterator[slice]:

@@ -20,8 +20,10 @@ from search_spaces.errors import InputError
 from search_spaces.layer_slot import LayerSlot, fixed_slot
 from search_spaces.space import Dimension, Population, SearchSpace
 
-OPERATIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
-NONE, SKIP = 0, 1
+# the two that cost nothing first, the one that connects before the one that does not: so the
+# smallest cell is a network
+OPERATIONS = ("skip_connect", "none", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
+SKIP, NONE = 0, 1
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), as the text form lists them
 NUM_CELLS = len(OPERATIONS) ** len(EDGES)
 

@@ -3,7 +3,6 @@ arXiv:1812.01187; as a supernet: arXiv:1908.09791).
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from search_spaces.architecture import Value
 from search_spaces.errors import InputError
 from search_spaces.layer_slot import LayerSlot, OptionValues
-from search_spaces.space import Dimension, Population, SearchSpace
+from search_spaces.space import Dimension, SearchSpace
 from search_spaces.stages import check_image_settings, image_size, make_divisible, stage_dimensions
 
 
@@ -83,9 +82,8 @@ def resnet_space(preset: ResNet, num_classes: int, input_channels: int) -> Searc
         dimensions.append(Dimension("stem.depth", (2, 3)))
         dimensions += [Dimension(w.dimension, preset.widths) for w in (inner, source)]
         slots, reduction = _deep_stem(input_channels, inner, source), 4
-        all_widths = [inner, source, *widths]
     else:
-        source, reduction, all_widths = widths[0], 1, widths
+        source, reduction = widths[0], 1
         slots = [_convolution("stem", input_channels, source, 1, 1)]
     for s, (stage, width) in enumerate(zip(preset.stages, widths, strict=True), start=1):
         dimensions.append(Dimension(width.dimension, preset.widths))
@@ -103,34 +101,16 @@ def resnet_space(preset: ResNet, num_classes: int, input_channels: int) -> Searc
             },
         )
     )  # fmt: skip
-    return SearchSpace(
+    space = SearchSpace(
         f"{preset.name}@1",
         dimensions,
         slots,
         lambda text: _parse(preset, text),
         {"num_classes": num_classes, "input_channels": input_channels},
-        _network_key(dimensions, all_widths),
+        # rounding makes channels of different widths and expansions equal
+        lambda population: space.layers.network_key(population),
     )
-
-
-def _network_key(
-    dimensions: list[Dimension], widths: list[Width]
-) -> Callable[[Population], npt.NDArray[np.int16]]:
-    """Return a key in which options of equal channels are one: rounding makes some so."""
-    tables: dict[int, npt.NDArray[np.int16]] = {}
-    by_dimension = {width.dimension: width for width in widths}
-    for column, dimension in enumerate(dimensions):
-        if dimension.name in by_dimension:
-            channels = by_dimension[dimension.name].of(np.array(dimension.options)).tolist()
-            tables[column] = np.array([channels.index(c) for c in channels], dtype=np.int16)
-
-    def key(population: Population) -> npt.NDArray[np.int16]:
-        rows = population.copy()
-        for column, table in tables.items():
-            rows[:, column] = table[population[:, column]]
-        return rows
-
-    return key
+    return space
 
 
 # --- layers ---------------------------------------------------------------------------------------

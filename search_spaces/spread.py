@@ -20,7 +20,8 @@ def spread_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> Popul
     pool = space.unique(pool)
     if len(pool) <= n:
         return pool
-    cost = np.log(space.layers.costs(pool).macs)
+    macs = space.layers.sum(pool, space.layers.spec_costs[:, 0])
+    cost = np.log(macs)
     chosen: list[int] = []
     free = np.ones(len(pool), dtype=np.bool_)
     # the ends first, so that no step in between takes them

@@ -105,7 +105,7 @@ def _block_slot(preset: VisionTransformer, tokens: int, b: int) -> LayerSlot:
             "hidden_size": values["embedding"],
             "heads": values[heads],
             "head_size": preset.head_size,
-            "feed_forward_size": (values["embedding"] * values[ratio]).astype(np.int64),
+            "feed_forward_size": np.rint(values["embedding"] * values[ratio]).astype(np.int64),
             "order": "pre",
             "norm": "layer",
             "activation": "gelu",

@@ -7,11 +7,7 @@ from torch import nn
 from hardware_profiles.onnx_operations.attention import ATTENTION_FUNCTIONS, ATTENTION_MODULES
 from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, UnknownOperationError
 from hardware_profiles.onnx_operations.convolution import CONVOLUTION_MODULES
-from hardware_profiles.onnx_operations.elementwise import (
-    ELEMENTWISE_FUNCTIONS,
-    ELEMENTWISE_METHODS,
-    ELEMENTWISE_MODULES,
-)
+from hardware_profiles.onnx_operations.elementwise import ELEMENTWISE_FUNCTIONS, ELEMENTWISE_MODULES
 from hardware_profiles.onnx_operations.joining import JOINING_FUNCTIONS, JOINING_METHODS
 from hardware_profiles.onnx_operations.layout import LAYOUT_FUNCTIONS, LAYOUT_METHODS
 from hardware_profiles.onnx_operations.pools import POOL_MODULES
@@ -31,7 +27,6 @@ FUNCTIONS: dict[Any, Emitter] = {
     **LAYOUT_FUNCTIONS,
 }
 METHODS: dict[str, Emitter] = {
-    **ELEMENTWISE_METHODS,
     **JOINING_METHODS,
     **LAYOUT_METHODS,
     **REDUCTION_METHODS,

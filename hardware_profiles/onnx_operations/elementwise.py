@@ -73,5 +73,3 @@ ELEMENTWISE_FUNCTIONS: dict[Any, Emitter] = {
     torch.sub: _binary("Sub"),
     torch.mul: _binary("Mul"),
 }
-
-ELEMENTWISE_METHODS: dict[str, Emitter] = {}

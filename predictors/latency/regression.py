@@ -122,7 +122,8 @@ class LatencyRegression:
         return Prediction(positive(mean, self._measured), std, self._residuals)
 
     def _most_likely(self, features: _Features, measured: Vector) -> _Model:
-        kernels = KERNELS if self._space.slots else KERNELS_WITHOUT_COSTS
+        with_costs = KERNELS if self._space.slots else ()
+        kernels = (*with_costs, *KERNELS_WITHOUT_COSTS)
         models: list[_Model] = []
         for kernel in kernels:
             values, vectors = np.linalg.eigh(_kernel(kernel, features, features))

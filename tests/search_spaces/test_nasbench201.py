@@ -70,9 +70,10 @@ def slow_outputs(genome, weights):
     for node in (1, 2, 3):
         total = np.zeros(3)
         for option, (source, target) in zip(genome, EDGES, strict=True):
-            if target == node and option == 1:
+            operation = OPERATIONS[option]
+            if target == node and operation == "skip_connect":
                 total = total + nodes[source]
-            elif target == node and option > 1:
+            elif target == node and operation != "none":
                 total = total + np.tanh(weights[option] @ nodes[source])
         nodes.append(total)
     return nodes[3]
@@ -315,9 +316,18 @@ def test_cells_of_one_key_answer_the_same():
         torch.testing.assert_close(supernet(images, one), supernet(images, other))
 
 
+def test_the_smallest_cell_passes_its_input_on():
+    space = build_space("nasbench201-digits")
+    assert cell_connected(space.smallest()).all()
+    assert (
+        cell_macs(space.smallest()) == cell_macs(space.sample(500, np.random.default_rng(0))).min()
+    )
+
+
 def test_cells_without_a_way_through_answer_all_the_same():
     space = build_space("nasbench201-digits")
-    subnet = Supernet(space).extract(space.decode(space.smallest()[0])).train()
+    nothing = cell(space, "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    subnet = Supernet(space).extract(space.decode(nothing[0])).train()
     images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     outputs = subnet(images)
     outputs.square().sum().backward()
