@@ -1,10 +1,16 @@
 """Which device a search is for, what a profile says of itself, and what can be measured here."""
 
+import json
+import zipfile
+
 import pytest
 
 import nas
 from hardware_profiles.profile import Profile
+from nas.config import check_recipe
 from nas.device import local_runtime, other_settings, run_device
+from nas.known_targets import known_targets
+from nas.profiling import make_kit, named_space
 from nas.run_directory import open_run
 from search_spaces import InputError, build_space
 from tests.nas.known_profiles import ELSEWHERE, keep, made_up, on
@@ -175,3 +181,34 @@ def test_settings_of_a_profile_are_those_of_its_runtime(own):
     two = local_runtime(on(own.target, threads=2, batch_size=4, cores="0"))
     assert two is not None
     assert (two.target.threads, two.target.batch_size, two.target.core_numbers) == (2, 4, (0,))
+
+
+# --- inputs of another size -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    """A run on sequences of 8 frames; nothing of it is trained."""
+    recipe = check_recipe({"space": {"name": "tdnn-digits"}, "data": {"source": "digits"}})
+    return nas.create_run(tmp_path / "sequences", recipe)
+
+
+def test_a_profile_of_longer_inputs_is_refused(sequences, known):
+    space = sequences.space
+    longer = build_space("tdnn-digits", **{**space.settings, "frames": 64})
+    keep(known, "long", made_up(longer))
+    with pytest.raises(InputError, match=r"measured with frames 64, this run has 8.*profile kit"):
+        run_device(sequences, "long")
+    keep(known, "same", made_up(space))
+    assert run_device(sequences, "same").runtime is None
+    assert list(known_targets(space)) == ["same"]
+
+
+def test_a_kit_of_a_run_has_the_sizes_of_its_data(sequences, tmp_path):
+    small = {"max_specs": 5, "num_calibration": 5, "num_held_out": 0}
+    for name in (str(sequences.path), "tdnn-digits"):
+        make_kit(name, small, [], tmp_path / "kit.zip")
+        with zipfile.ZipFile(tmp_path / "kit.zip") as kit:
+            settings = json.loads(kit.read("kit.json"))["space_settings"]
+        assert settings == (named_space(name).settings)
+    assert named_space(str(sequences.path)).settings == sequences.space.settings

@@ -274,3 +274,12 @@ def test_random_subnets_equal_supernet_costs_and_onnx():
             "activation_bytes": peak_activation_bytes(subnet, *one),
         }
         assert_images_agree(subnet, one[0].shape[1:])
+
+
+def test_networks_of_equal_layers_are_one():
+    space = build_space("resnet-digits")
+    population = space.sample(300, np.random.default_rng(0))
+    layers = [tuple(space.layers.layers(genome)) for genome in population]
+    keys = [tuple(row) for row in space.equivalence_key(population).tolist()]
+    pairs = len(set(zip(layers, keys, strict=True)))
+    assert len(set(layers)) == len(set(keys)) == pairs < len(np.unique(population, axis=0))
