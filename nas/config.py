@@ -56,7 +56,7 @@ class DataConfig(Section):
     source: str = "digits"  # see `nas.data.load_data`
     validation_share: Fraction = 0.2
     test_share: Fraction = 0.2  # used where the source brings no test split of its own
-
+    max_samples: Count = 0  # of training, drawn evenly from all classes; 0: all there are
     vocabulary: Annotated[int, Field(ge=3, le=2**31 - 1)] = 4096  # of tokens: ids are below it
     length: Annotated[int, Field(ge=2)] = 32  # of texts, in tokens; own ids keep theirs
 

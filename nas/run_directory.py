@@ -237,7 +237,9 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
-    return Run(path, recipe, file)
+    run = Run(path, recipe, file)
+    run.data = data  # loaded once: parsing docstrings or decoding images takes a while
+    return run
 
 
 def _load(recipe: Recipe, modality: str) -> Dataset:

@@ -114,6 +114,8 @@ def split_dataset(
 ) -> Dataset:
     """Carve off the splits that a source lacks: of classes stratified, else at random.
 
+    Then at most `config.max_samples` of training are kept; validation and test stay whole.
+
     Args:
         statistics: mean and standard deviation of the training inputs.
 
@@ -142,11 +144,21 @@ def split_dataset(
             f"training and 2 or more validation and test {noun}, got {got}"
             f"{len(validation)} and {len(test)} {noun}"
         )
+    least = max(2, classes)
+    if 0 < config.max_samples < least:
+        each = ", one of each class" if classes else ""
+        raise InputError(
+            f"{config.source}: expected data.max_samples of at least {least}{each}, or 0 for all "
+            f"training {noun}, got {config.max_samples}"
+        )
+    train = _at_most(train, config.max_samples or len(train), rng, classification)
     mean, std = statistics(train.inputs[0]) if statistics else ((), ())
     are_classes = train.targets.dtype.kind == "i"
     default_names = [str(i) for i in range(num_classes)] if are_classes else []
     return Dataset(
-        *splits,
+        train,
+        validation,
+        test,
         modality=modality,
         class_names=tuple(names or default_names),
         num_classes=num_classes,
@@ -168,3 +180,16 @@ def _carve(
         taken[members[: max(1, round(len(members) * share))]] = True
     order = rng.permutation(len(split))
     return split.take(order[~taken[order]]), split.take(order[taken[order]])
+
+
+def _at_most(split: Split, most: int, rng: np.random.Generator, stratified: bool) -> Split:
+    """Keep `most` samples: of every class the same share as far as that goes, and at least one."""
+    if len(split) <= most:
+        return split
+    groups = split.targets if stratified else np.zeros(len(split))
+    order = rng.permutation(len(split))
+    places = np.zeros(len(split))  # of a sample within its class: 0 for the first, below 1
+    for group in np.unique(groups):
+        members = order[groups[order] == group]
+        places[members] = np.arange(len(members)) / len(members)
+    return split.take(order[np.argsort(places[order], kind="stable")[:most]])

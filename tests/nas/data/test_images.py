@@ -118,6 +118,73 @@ def test_mean_and_spread_are_those_of_the_training_images(digits):
     assert digits.std == pytest.approx((images.std(),))
 
 
+# --- fewer samples --------------------------------------------------------------------------------
+
+
+def test_fewer_training_samples_leave_validation_and_test_as_they_were(digits):
+    few = load("digits", max_samples=105)
+    assert len(few.train) == 105
+    counts = np.bincount(few.train.targets)
+    assert counts.min() >= 10
+    assert counts.max() <= 11
+    assert set(rows(few.train)) < set(rows(digits.train))
+    assert rows(few.validation) == rows(digits.validation)
+    assert rows(few.test) == rows(digits.test)
+    assert (np.diff(few.train.targets) < 0).any()  # not sorted by class
+    images = few.train.inputs[0].astype(np.float64) / 255
+    assert few.mean == pytest.approx([images.mean()])
+    assert few.sha256() != digits.sha256()
+    assert few.num_samples["train"] == 105
+
+
+def test_which_samples_are_kept_follows_the_seed():
+    first, again, other = (load("digits", seed, max_samples=50) for seed in (0, 0, 1))
+    assert rows(first.train) == rows(again.train)
+    assert set(rows(first.train)) != set(rows(other.train))
+
+
+def test_as_many_samples_as_there_are_change_nothing(digits):
+    for most in (0, len(digits.train), 10**9):
+        assert load("digits", max_samples=most).sha256() == digits.sha256()
+
+
+def test_rare_classes_keep_their_share_and_at_least_one(npz):
+    images, _ = pictures(400)
+    labels = np.array([0] * 300 + [1] * 95 + [2] * 5)
+    data = load(npz(x=images, y=labels), max_samples=40)
+    counts = np.bincount(data.train.targets)
+    assert counts.sum() == 40
+    assert np.abs(counts - 40 * np.array([300, 95, 5]) / 400).max() <= 1
+    assert counts.min() == 1
+    least = load(npz(x=images, y=labels), max_samples=3)
+    assert sorted(least.train.targets) == [0, 1, 2]
+
+
+def test_targets_that_are_no_classes_are_drawn_at_random(npz):
+    images, _ = pictures(60)
+    source = npz(x=images, y=np.linspace(0, 1, 60))
+    data = load_data(DataConfig(source=source, max_samples=7), 0, classification=False)
+    assert (len(data.train), len(data.validation), len(data.test)) == (7, 12, 12)
+    with pytest.raises(InputError, match=r"data\.max_samples of at least 2, or 0 .*got 1"):
+        load_data(DataConfig(source=source, max_samples=1), 0, classification=False)
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_fewer_samples_than_classes_are_refused(most):
+    with pytest.raises(InputError) as error:
+        load("digits", max_samples=most)
+    assert str(error.value) == (
+        "digits: expected data.max_samples of at least 10, one of each class, or 0 for all "
+        f"training images, got {most}"
+    )
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "few", "nan"])
+def test_samples_that_are_no_count_are_refused(value):
+    with pytest.raises(InputError, match=r"data\.max_samples"):
+        load_recipe(None, [f"data.max_samples={value}"])
+
+
 # --- npz ------------------------------------------------------------------------------------------
 
 
