@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.config import Recipe, TaskConfig
-from nas.python_function import call
 from search_spaces import InputError, SearchSpace
-from search_spaces.python_name import python_function
+from search_spaces.python_name import call, python_function
 
 Outputs = Tensor | tuple[Tensor, ...]
 Function = Callable[..., Any]

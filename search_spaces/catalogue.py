@@ -1,7 +1,7 @@
 """All families by name, and how one is built for a data set."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from search_spaces.bert import bert_base, bert_mini, bert_small, bert_tiny
 from search_spaces.errors import InputError, unknown_name
@@ -13,7 +13,7 @@ from search_spaces.mobilenet import (
 )
 from search_spaces.nasbench201 import nasbench201, nasbench201_digits
 from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
-from search_spaces.python_name import is_python_name, python_function
+from search_spaces.python_name import call, is_python_name, python_function
 from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
 from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
@@ -53,29 +53,64 @@ frames).
 """
 
 
+TYPICAL = {
+    "num_classes": 10,
+    "input_channels": 3,
+    "vocabulary": 4096,
+    "length": 32,
+    "num_features": 8,
+    "frames": 32,
+}
+"""Settings that a user's builder is called with before there is data, where it has no defaults."""
+
+
 def build_space(name: str, /, **settings: int) -> SearchSpace:
     """Build a space of the catalogue, or of the user's own function (`python:module:function`).
 
     Args:
-        settings: of the builder; its defaults without.
+        settings: of the builder; its defaults without, or typical values where it has none.
 
     Raises:
         InputError: an unknown name (the nearest valid one is named), settings that the builder
-            does not take, or a function that returns no space.
+            does not take or lacks, or a function that raises or returns no space with layers.
     """
-    if is_python_name(name):
-        builder = python_function(name)
-    elif name in SPACES:
-        builder = SPACES[name]
-    else:
-        raise unknown_name("space", name, SPACES)
-    expected = list(inspect.signature(builder).parameters)
-    if not set(settings) <= set(expected):
-        raise InputError(f"{name}: expected {' and '.join(expected)}, got {settings}")
-    space = builder(**settings)
+    if not is_python_name(name):
+        if name not in SPACES:
+            raise unknown_name("space", name, SPACES)
+        return SPACES[name](**_checked_settings(name, SPACES[name], settings))
+    builder = python_function(name)
+    space = call(name, builder, **_checked_settings(name, builder, settings))
     if not isinstance(space, SearchSpace):
-        raise InputError(f"{name}: expected a function that returns a SearchSpace")
+        got = type(space).__name__
+        raise InputError(f"{name}: expected a function that returns a SearchSpace, got {got}")
+    if not space.slots:
+        raise InputError(f"{name}: expected a SearchSpace with layers (slots), got none")
     return space
+
+
+def _checked_settings(
+    name: str, builder: Callable[..., SearchSpace], settings: Mapping[str, int]
+) -> Mapping[str, int]:
+    try:
+        parameters = inspect.signature(builder).parameters
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: expected a function of settings, as num_classes") from None
+    kinds = {parameter.kind for parameter in parameters.values()}
+    variable = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    expected = [key for key, one in parameters.items() if one.kind not in variable]
+    if not set(settings) <= set(expected) and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise InputError(
+            f"{name}: expected {' and '.join(expected) or 'no settings'}, got {dict(settings)}"
+        )
+    needed = [key for key in expected if parameters[key].default is inspect.Parameter.empty]
+    given = settings or {key: TYPICAL[key] for key in needed if key in TYPICAL}
+    lacking = [key for key in needed if key not in given]
+    if lacking:
+        raise InputError(
+            f"{name}: {' and '.join(lacking)} cannot be told from the data, which gives "
+            f"{', '.join(settings or TYPICAL)}; give each a default"
+        )
+    return given
 
 
 def space_modality(name: str) -> Modality:

@@ -25,13 +25,38 @@ def python_function(text: str) -> Callable[..., Any]:
     sys.path.insert(0, "")  # a module beside the user counts, as under `python -m`
     try:
         function = getattr(import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # whatever its module does on import
         raise InputError(
-            f"{text}: expected python:package.module:function that can be imported: {error}"
-        ) from None
+            f"{text}: expected python:package.module:function that can be imported: "
+            f"{in_one_line(error)}"
+        ) from error
     finally:
-        sys.path.remove("")
+        if "" in sys.path:
+            sys.path.remove("")
     if not callable(function):
         raise InputError(f"{text}: expected a function, got {type(function).__name__}")
     named: Callable[..., Any] = function
     return named
+
+
+def call(name: str, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    """Call a user's function.
+
+    Args:
+        name: as in the recipe, for the message.
+
+    Raises:
+        InputError: the function raised; its error is the cause.
+    """
+    try:
+        return function(*arguments, **settings)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{name}: the function raised {in_one_line(error)}") from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the type of an error and the first line of what it says."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

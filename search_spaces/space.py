@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class SearchSpace:
 
     Raises:
         InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
-            a parent that is unknown or comes later.
+            a parent that is unknown or comes later, an unknown modality.
     """
 
     def __init__(
@@ -82,6 +82,10 @@ class SearchSpace:
         self.num_options = np.array([len(d.options) for d in self.dimensions], dtype=np.int16)  # d
 
     def _check(self) -> None:
+        if self.modality not in (known := get_args(Modality)):
+            raise InputError(
+                f"{self.name}: expected a modality of {', '.join(known)}, got {self.modality!r}"
+            )
         if len(self._position) != len(self.dimensions):
             raise InputError(f"{self.name}: dimension names must be unique")
         for i, dimension in enumerate(self.dimensions):

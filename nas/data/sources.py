@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.config import DataConfig
-from nas.python_function import call
 from search_spaces import InputError, MissingExtraError
-from search_spaces.python_name import python_function
+from search_spaces.python_name import call, python_function
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Array, ...]  # inputs, then targets
