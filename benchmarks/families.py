@@ -31,7 +31,6 @@ SMALL = (
     "nasnet-digits",
     "nasbench201-digits",
 )
-ARCHITECTURES = 50
 BATCH = 64
 ROUNDS = 15
 
@@ -52,7 +51,7 @@ def sizes() -> None:
             )
 
 
-def exact(names: list[str]) -> None:
+def exact(names: list[str], architectures: int) -> None:
     print(
         f"{'space':20} {'subnets':>8} {'supernet - subnet':>18} {'subnet - file':>15} {'costs':>9}"
     )
@@ -62,7 +61,7 @@ def exact(names: list[str]) -> None:
         randomise(supernet, seed=0)
         of_supernet = of_file = 0.0
         equal = 0
-        population = space.sample_distinct(ARCHITECTURES, np.random.default_rng(0))
+        population = space.sample_distinct(architectures, np.random.default_rng(0))
         costs = space.layers.costs(population)
         for i, genome in enumerate(population):
             architecture = space.decode(genome)
@@ -121,13 +120,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("sizes", "exact", "speed"))
     parser.add_argument("names", nargs="*", help=f"without: {', '.join(SMALL)}")
+    parser.add_argument("--architectures", type=int, default=50)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "sizes":
         sizes()
     else:
         names = arguments.names or [name for name in SMALL if name in SPACES]
-        (exact if arguments.what == "exact" else speed)(names)
+        if arguments.what == "exact":
+            exact(names, arguments.architectures)
+        else:
+            speed(names)
     return 0
 
 
