@@ -79,8 +79,8 @@ def load_data(
 
     Args:
         modality: "image", "tokens" or "sequence".
-        classification: targets are class numbers; otherwise they may be fractions (n or n x k) or
-            whole numbers of more dimensions.
+        classification: targets are class numbers; otherwise they may be fractions (n or n x k,
+            made n x k) or whole numbers of more dimensions.
         space: what is to be trained, for messages.
 
     Raises:
