@@ -18,6 +18,7 @@ from nas.config import Recipe, check_recipe, differing_keys
 from nas.data import Dataset, load_data
 from nas.progress import say
 from nas.task import Task, make_task
+from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
 
 
@@ -51,10 +52,13 @@ class Run:
     `create_run_directory`.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, file: RunFile) -> None:
+    def __init__(
+        self, path: Path, recipe: Recipe, file: RunFile, data: Dataset | None = None
+    ) -> None:
         self.path = path
         self.recipe = recipe
         self._file = file
+        self._loaded = data  # which the run was just made with
         self._lock: IO[str] | None = None
         self.checkpoint_path = path / "supernet" / "checkpoint.safetensors"
         self.metrics = AppendLog(path / "supernet" / "metrics.jsonl")
@@ -73,6 +77,8 @@ class Run:
         Raises:
             InputError: it is not the data that the run was made with.
         """
+        if self._loaded is not None:
+            return self._loaded
         data = _load(self.recipe, self._file.modality)
         if data.sha256() != self.data_sha256:
             raise InputError(
@@ -204,7 +210,7 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: the directory holds a run of another recipe (the differing keys are named), or
-            files that are no run.
+            files that are no run; a bad task or bad data, or a space that fits neither.
     """
     dumped = json.loads(recipe.model_dump_json())
     if is_run(path):
@@ -218,11 +224,11 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
         return run
     if path.exists() and not (path.is_dir() and _only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
-    # a bad task and bad data are errors before anything is written
+    # a bad task, bad data and what does not fit them are errors before anything is written
     task = make_task(recipe)
     data = _load(recipe, space_modality(recipe.space.name))
     space = build_space(recipe.space.name, **data.settings)
-    task.check_space(space)
+    try_out(recipe, space, data, task)
     file = RunFile(
         space=space.name,
         recipe=dumped,
@@ -237,7 +243,7 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
-    return Run(path, recipe, file)
+    return Run(path, recipe, file, data)
 
 
 def _load(recipe: Recipe, modality: str) -> Dataset:
