@@ -94,6 +94,12 @@ class TaskConfig(Section):
         return self.loss == "cross-entropy" or self.metric == "accuracy"
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the user's functions."""
+        names = (self.loss, self.metric, self.distillation or "")
+        return tuple(name for name in names if is_python_name(name))
+
+    @property
     def metric_name(self) -> str:
         """Name of the metric on screen; "accuracy", which is shown in percent, is the built-in."""
         name = self.metric.rpartition(":")[2]

@@ -20,6 +20,7 @@ from nas.progress import say
 from nas.task import Task, make_task
 from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
+from search_spaces.python_name import is_python_name, source_sha256
 
 
 class StageState(Frozen):
@@ -44,6 +45,7 @@ class RunFile(Artifact):
     modality: str  # of the data: image, tokens or sequence
     settings: Mapping[str, int]  # of the space's builder, which follow from the data
     num_samples: Mapping[str, int]  # by split
+    functions: Mapping[str, str] = {}  # SHA-256 of the source of the user's, by python: name
     stages: Mapping[str, StageState] = {}
 
 
@@ -94,7 +96,12 @@ class Run:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, for the classes and sizes of the data."""
+        """The search space, for the classes and sizes of the data.
+
+        Raises:
+            InputError: its builder is not there, or its source has changed.
+        """
+        self._check_sources(self.recipe.space.name)
         return build_space(self.recipe.space.name, **self._file.settings)
 
     @cached_property
@@ -102,9 +109,19 @@ class Run:
         """What networks are trained for and judged by.
 
         Raises:
-            InputError: a function of the recipe is not there.
+            InputError: a function of the recipe is not there, or its source has changed.
         """
+        self._check_sources(*self.recipe.task.functions)
         return make_task(self.recipe)
+
+    def _check_sources(self, *names: str) -> None:
+        recorded = self._file.functions
+        for name in names:
+            if name in recorded and source_sha256(name) != recorded[name]:
+                raise InputError(
+                    f"{name} has changed since {self.path} was made from it; "
+                    "bring the old source back or start another run (--out)"
+                )
 
     @property
     def stages(self) -> Mapping[str, StageState]:
@@ -240,10 +257,18 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
         modality=data.modality,
         settings=data.settings,
         num_samples=data.num_samples,
+        functions=_sources(recipe),
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
     return Run(path, recipe, file, data)
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Hash the sources of the user's functions that make space and task (data have a hash)."""
+    names = [name for name in (recipe.space.name,) if is_python_name(name)]
+    hashes = {name: source_sha256(name) for name in (*names, *recipe.task.functions)}
+    return {name: sha256 for name, sha256 in hashes.items() if sha256 is not None}
 
 
 def _load(recipe: Recipe, modality: str) -> Dataset:
