@@ -57,7 +57,7 @@ class DataConfig(Section):
     validation_share: Fraction = 0.2
     test_share: Fraction = 0.2  # used where the source brings no test split of its own
     max_samples: Count = 0  # of training, drawn evenly from all classes; 0: all there are
-    vocabulary: Annotated[int, Field(ge=3, le=2**31 - 1)] = 4096  # of tokens: ids are below it
+    vocabulary: Annotated[int, Field(ge=3, le=1_000_000)] = 4096  # of tokens: ids are below it
     length: Annotated[int, Field(ge=2)] = 32  # of texts, in tokens; own ids keep theirs
 
     @model_validator(mode="after")
@@ -94,9 +94,16 @@ class TaskConfig(Section):
         return self.loss == "cross-entropy" or self.metric == "accuracy"
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of the user's functions."""
+        names = (self.loss, self.metric, self.distillation or "")
+        return tuple(name for name in names if is_python_name(name))
+
+    @property
     def metric_name(self) -> str:
-        """Name of the metric on screen."""
-        return self.metric.rpartition(":")[2]
+        """Name of the metric on screen; "accuracy", which is shown in percent, is the built-in."""
+        name = self.metric.rpartition(":")[2]
+        return name if name != "accuracy" else self.metric.removeprefix(PREFIX)
 
     @property
     def loss_name(self) -> str:

@@ -29,12 +29,13 @@ from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult, metric_text
-from nas.run_directory import Run, create_run_directory, open_run
+from nas.run_directory import Run, create_run_directory, is_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.search import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
+from nas.training.checkpoint import load_checkpoint
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
@@ -72,7 +73,7 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; another run's directory.
+            data that the space does not take; absent weights; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -80,7 +81,14 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
-    SpacePart(build_space(recipe.space.name), recipe.profile.options)
+    space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
+    if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
+        raise InputError(
+            f"training.drop_path is of spaces whose layers may be dropped (cells), and "
+            f"{space.name} has none: set it to 0"
+        )
+    if recipe.training.weights is not None and not is_run(path):
+        load_checkpoint(Path(recipe.training.weights), space.name)
     return create_run_directory(path, recipe)
 
 

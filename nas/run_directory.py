@@ -18,7 +18,9 @@ from nas.config import Recipe, check_recipe, differing_keys
 from nas.data import Dataset, load_data
 from nas.progress import say
 from nas.task import Task, make_task
+from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
+from search_spaces.python_name import is_python_name, source_sha256
 
 
 class StageState(Frozen):
@@ -43,6 +45,7 @@ class RunFile(Artifact):
     modality: str  # of the data: image, tokens or sequence
     settings: Mapping[str, int]  # of the space's builder, which follow from the data
     num_samples: Mapping[str, int]  # by split
+    functions: Mapping[str, str] = {}  # SHA-256 of the source of the user's, by python: name
     stages: Mapping[str, StageState] = {}
 
 
@@ -51,10 +54,13 @@ class Run:
     `create_run_directory`.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, file: RunFile) -> None:
+    def __init__(
+        self, path: Path, recipe: Recipe, file: RunFile, data: Dataset | None = None
+    ) -> None:
         self.path = path
         self.recipe = recipe
         self._file = file
+        self._loaded = data  # which the run was just made with
         self._lock: IO[str] | None = None
         self.checkpoint_path = path / "supernet" / "checkpoint.safetensors"
         self.metrics = AppendLog(path / "supernet" / "metrics.jsonl")
@@ -73,6 +79,8 @@ class Run:
         Raises:
             InputError: it is not the data that the run was made with.
         """
+        if self._loaded is not None:
+            return self._loaded
         data = _load(self.recipe, self._file.modality)
         if data.sha256() != self.data_sha256:
             raise InputError(
@@ -88,7 +96,12 @@ class Run:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, for the classes and sizes of the data."""
+        """The search space, for the classes and sizes of the data.
+
+        Raises:
+            InputError: its builder is not there, or its source has changed.
+        """
+        self._check_sources(self.recipe.space.name)
         return build_space(self.recipe.space.name, **self._file.settings)
 
     @cached_property
@@ -96,9 +109,19 @@ class Run:
         """What networks are trained for and judged by.
 
         Raises:
-            InputError: a function of the recipe is not there.
+            InputError: a function of the recipe is not there, or its source has changed.
         """
+        self._check_sources(*self.recipe.task.functions)
         return make_task(self.recipe)
+
+    def _check_sources(self, *names: str) -> None:
+        recorded = self._file.functions
+        for name in names:
+            if name in recorded and source_sha256(name) != recorded[name]:
+                raise InputError(
+                    f"{name} has changed since {self.path} was made from it; "
+                    "bring the old source back or start another run (--out)"
+                )
 
     @property
     def stages(self) -> Mapping[str, StageState]:
@@ -204,7 +227,7 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: the directory holds a run of another recipe (the differing keys are named), or
-            files that are no run.
+            files that are no run; a bad task or bad data, or a space that fits neither.
     """
     dumped = json.loads(recipe.model_dump_json())
     if is_run(path):
@@ -218,11 +241,11 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
         return run
     if path.exists() and not (path.is_dir() and _only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
-    # a bad task and bad data are errors before anything is written
+    # a bad task, bad data and what does not fit them are errors before anything is written
     task = make_task(recipe)
     data = _load(recipe, space_modality(recipe.space.name))
     space = build_space(recipe.space.name, **data.settings)
-    task.check_space(space)
+    try_out(recipe, space, data, task)
     file = RunFile(
         space=space.name,
         recipe=dumped,
@@ -234,12 +257,18 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
         modality=data.modality,
         settings=data.settings,
         num_samples=data.num_samples,
+        functions=_sources(recipe),
     )
     path.mkdir(parents=True, exist_ok=True)
     file.save(path / "run.json")
-    run = Run(path, recipe, file)
-    run.data = data  # loaded once: parsing docstrings or decoding images takes a while
-    return run
+    return Run(path, recipe, file, data)
+
+
+def _sources(recipe: Recipe) -> dict[str, str]:
+    """Hash the sources of the user's functions that make space and task (data have a hash)."""
+    names = [name for name in (recipe.space.name,) if is_python_name(name)]
+    hashes = {name: source_sha256(name) for name in (*names, *recipe.task.functions)}
+    return {name: sha256 for name, sha256 in hashes.items() if sha256 is not None}
 
 
 def _load(recipe: Recipe, modality: str) -> Dataset:

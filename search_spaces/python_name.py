@@ -1,8 +1,11 @@
 """Functions that a user names as `python:package.module:function`."""
 
+import inspect
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import InputError
@@ -37,6 +40,19 @@ def python_function(text: str) -> Callable[..., Any]:
         raise InputError(f"{text}: expected a function, got {type(function).__name__}")
     named: Callable[..., Any] = function
     return named
+
+
+def source_sha256(text: str) -> str | None:
+    """Hash the file that the named function was written in; None where it has none (C, say).
+
+    Raises:
+        InputError: as `python_function`.
+    """
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(python_function(text)))
+        return sha256(Path(path).read_bytes()).hexdigest() if path else None
+    except (TypeError, OSError):
+        return None
 
 
 def call(name: str, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:

@@ -79,8 +79,8 @@ def load_data(
 
     Args:
         modality: "image", "tokens" or "sequence".
-        classification: targets are class numbers; otherwise they may be fractions (n or n x k) or
-            whole numbers of more dimensions.
+        classification: targets are class numbers; otherwise they may be fractions (n or n x k,
+            made n x k) or whole numbers of more dimensions.
         space: what is to be trained, for messages.
 
     Raises:
@@ -128,4 +128,28 @@ def augment(
     return MODALITIES[data.modality].augment(inputs, config, generator)
 
 
-__all__ = ["MODALITIES", "Dataset", "Inputs", "Split", "augment", "input_tensors", "load_data"]
+def check_augmentation(data: Dataset, config: TrainingConfig) -> None:
+    """Check that augmentation does not move images away from targets of the same size.
+
+    Raises:
+        InputError: targets have a place in the image, and images are shifted, turned or flipped.
+    """
+    moves = config.shift or config.rotate or config.scale or config.flip
+    if data.modality == "image" and data.train.targets.ndim > 2 and moves:
+        raise InputError(
+            "augmentation would move the images but not their targets "
+            f"{data.train.targets.shape[1:]}; set training.shift, rotate and scale to 0 and flip "
+            "to false"
+        )
+
+
+__all__ = [
+    "MODALITIES",
+    "Dataset",
+    "Inputs",
+    "Split",
+    "augment",
+    "check_augmentation",
+    "input_tensors",
+    "load_data",
+]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.config import DataConfig
-from nas.data.targets import count_outputs
+from nas.data.targets import check_kinds, class_name, count_outputs
 from search_spaces import InputError
 
 Array = npt.NDArray[Any]
@@ -22,7 +22,7 @@ class Split:
     """n samples: the inputs of the network, and what it is to answer."""
 
     inputs: tuple[Array, ...]  # each n x ...: images; ids and mask; sequences
-    targets: Array  # n class numbers; or n, n x k numbers; or n x ... class numbers
+    targets: Array  # n class numbers; or n x k numbers; or n x ... class numbers
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -124,6 +124,7 @@ def split_dataset(
     """
     parts, names, noun = samples.parts, samples.class_names, NOUNS[modality]
     rng = np.random.default_rng([seed, 0x5EED])
+    check_kinds({name: split.targets for name, split in parts.items()}, config.source)
     train, validation, test = parts["train"], parts.get("validation"), parts.get("test")
     if test is None:
         train, test = _carve(train, config.test_share, rng, classification)
@@ -136,17 +137,21 @@ def split_dataset(
         raise InputError(f"{config.source}: the splits hold {noun} of different sizes")
     targets = [split.targets for split in splits]
     num_classes = count_outputs(targets, names, classification, config.source)
-    classes = len(np.unique(train.targets)) if classification else 0
-    if (classification and classes < num_classes) or min(map(len, splits)) < 2:
-        got = f"{classes} of {num_classes} classes, " if classification else f"{len(train)}, "
+    present = np.unique(train.targets) if classification else np.arange(num_classes)
+    if len(present) < num_classes or min(map(len, splits)) < 2:
+        got = f"{len(train)}, "
+        if classification:
+            absent = sorted(set(range(num_classes)) - set(present.tolist()))
+            lacking = f" (not {class_name(absent[0], names)})" if absent else ""
+            got = f"{len(present)} of {num_classes} classes{lacking}, "
         raise InputError(
             f"{config.source}: expected {'all classes' if classification else 'samples'} in "
             f"training and 2 or more validation and test {noun}, got {got}"
             f"{len(validation)} and {len(test)} {noun}"
         )
-    least = max(2, classes)
+    least = max(2, num_classes if classification else 0)
     if 0 < config.max_samples < least:
-        each = ", one of each class" if classes else ""
+        each = ", one of each class" if classification else ""
         raise InputError(
             f"{config.source}: expected data.max_samples of at least {least}{each}, or 0 for all "
             f"training {noun}, got {config.max_samples}"

@@ -1,6 +1,6 @@
 """What a network is to answer: class numbers, or numbers of a task of the user's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from search_spaces import InputError
 
 Array = npt.NDArray[Any]
+IGNORED = (-1, 255, -100)  # labels of pixels that a loss of the user's own passes over
 WAY_OUT = "other targets need a loss and a metric of your own (task.loss, task.metric)"
 
 
@@ -16,7 +17,8 @@ def check_targets(targets: Array, n: int, noun: str, source: str, classification
     """Return targets as int64 or float32.
 
     For classification, n class numbers from 0. Otherwise whole numbers are classes too, of any
-    further dimensions (n x h x w: one for each pixel); fractions are n, or n x k columns.
+    further dimensions (n x h x w: one for each pixel); fractions are n x k columns, n x 1 where
+    they came as n: beside outputs b x 1, targets b would make torch compare all with all.
 
     Raises:
         InputError: another shape or type, or NaN.
@@ -30,7 +32,7 @@ def check_targets(targets: Array, n: int, noun: str, source: str, classification
             f"got {targets.shape} {targets.dtype}"
         )
     if targets.dtype.kind != "f":
-        return targets.astype(np.int64)
+        return _check_whole_numbers(targets, source)
     if targets.ndim > 2:
         raise InputError(
             f"{source}: expected fractions as n or n x k, got {targets.shape}; "
@@ -40,7 +42,26 @@ def check_targets(targets: Array, n: int, noun: str, source: str, classification
         numbers = targets.astype(np.float32)
     if not np.isfinite(numbers).all():
         raise InputError(f"{source}: the targets hold NaN, infinite or too great values")
-    return numbers
+    return numbers.reshape(n, -1)
+
+
+def _check_whole_numbers(targets: Array, source: str) -> Array:
+    """Check what a loss of the user's own takes for classes; of pixels some may be ignored."""
+    wrong = targets < 0
+    if targets.ndim > 1:
+        wrong &= ~np.isin(targets, IGNORED)
+    if wrong.any():
+        raise _no_classes(f"got {targets[wrong].flat[0]}", source)
+    if targets.dtype.kind == "u" and targets.max() > np.iinfo(np.int64).max:
+        raise _no_classes(f"got {targets.max()}", source)
+    return targets.astype(np.int64)
+
+
+def _no_classes(got: str, source: str) -> InputError:
+    return InputError(
+        f"{source}: whole numbers in y are classes, counted from 0; {got}: give y as fractions "
+        "(float) for a regression"
+    )
 
 
 def _check_labels(labels: Array, n: int, noun: str, source: str) -> Array:
@@ -59,24 +80,44 @@ def _check_labels(labels: Array, n: int, noun: str, source: str) -> Array:
     return labels.astype(np.int64)
 
 
+def check_kinds(targets: Mapping[str, Array], source: str) -> None:
+    """Check that the targets of all splits are classes, or columns of as many fractions.
+
+    Raises:
+        InputError: one has classes where another has fractions.
+    """
+    kinds = {name: "fractions" if y.dtype.kind == "f" else "classes" for name, y in targets.items()}
+    if len(set(kinds.values())) > 1:
+        got = ", ".join(f"{kind} in {name}" for name, kind in kinds.items())
+        raise InputError(f"{source}: expected targets of one kind (float or int), got {got}")
+
+
 def count_outputs(
     targets: Sequence[Array], names: Sequence[str] | None, classification: bool, source: str
 ) -> int:
     """Return how many outputs the targets of all splits ask for: classes, or columns of fractions.
 
     Raises:
-        InputError: of a classification, fewer than two classes or too few samples of one.
+        InputError: of a classification, fewer than two classes or too few samples of one; of whole
+            numbers for a loss of the user's own, more classes than samples.
     """
     if targets[0].dtype.kind == "f":
-        return 1 if targets[0].ndim == 1 else int(targets[0].shape[1])
+        return int(targets[0].shape[1])
     together = np.concatenate(targets)
-    num_classes = max(int(together.max()) + 1, len(names or ()), 1)
+    greatest = int(together.max())
+    if greatest == 255 and together.ndim > 1 and not (together == 254).any():  # ignored pixels
+        greatest = int(together[together != 255].max(initial=0))
+    num_classes = max(greatest + 1, len(names or ()), 1)
     if classification:
-        _check_classes(together, num_classes, source)
+        _check_classes(together, num_classes, names, source)
+    elif num_classes > together.size:
+        raise _no_classes(f"got {greatest} among {together.size} of them", source)
     return num_classes
 
 
-def _check_classes(labels: Array, num_classes: int, source: str) -> None:
+def _check_classes(
+    labels: Array, num_classes: int, names: Sequence[str] | None, source: str
+) -> None:
     counts = np.bincount(labels, minlength=num_classes)
     if num_classes < 2:
         raise InputError(f"{source}: expected at least 2 classes, got {num_classes}")
@@ -85,6 +126,13 @@ def _check_classes(labels: Array, num_classes: int, source: str) -> None:
     if counts.min() < 3:
         few = int(counts.argmin())
         raise InputError(
-            f"{source}: class {few} has {counts[few]} samples; expected 3 or more of each of "
-            f"{num_classes} classes, for training, validation and test"
+            f"{source}: class {class_name(few, names)} has {counts[few]} samples; expected 3 or "
+            f"more of each of {num_classes} classes, for training, validation and test"
         )
+
+
+def class_name(number: int, names: Sequence[str] | None) -> str:
+    """Return how a class is called in messages: by its name where it has one of its own."""
+    if names is None or number >= len(names) or names[number] == str(number):
+        return str(number)
+    return f"{names[number]!r}"

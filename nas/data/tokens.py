@@ -70,14 +70,14 @@ def _read_folder(folder: Path) -> tuple[list[str], list[str]]:
     """Read one file a class, one text a line."""
     texts, labels = [], []
     for path in sorted(folder.glob("*.txt")):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         texts += lines
         labels += [path.stem] * len(lines)
     return texts, labels
 
 
 def _read_table(path: Path) -> tuple[list[str], list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         table = csv.DictReader(file, delimiter=delimiter, strict=True)
         if not {"text", "label"} <= set(table.fieldnames or ()):
@@ -111,7 +111,8 @@ def token_dataset(parts: Parts, config: DataConfig, seed: int, classification: b
 
     Raises:
         InputError: ids that are no whole numbers below `config.vocabulary`, a mask of another
-            shape or of other values than 0 and 1, a text without tokens, or bad targets.
+            shape or of other values than 0 and 1, a text without tokens or with padding first,
+            or bad targets.
     """
 
     def checked(arrays: tuple[Array, ...]) -> Split:
@@ -161,6 +162,9 @@ def _check_mask(mask: Array, ids: Array, source: str) -> Array:
     empty = np.flatnonzero(~mask.astype(np.bool_).any(axis=1))
     if len(empty):
         raise InputError(f"{source}: text {empty[0]} has no token (its mask is 0 throughout)")
+    padded = np.flatnonzero(~mask[:, 0].astype(np.bool_))
+    if len(padded):
+        raise InputError(f"{source}: text {padded[0]} begins with padding; pad at the end")
     return mask.astype(np.uint8)
 
 

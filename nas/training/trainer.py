@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from nas.append_log import AppendLog
 from nas.config import TrainingConfig
-from nas.data import Dataset
+from nas.data import Dataset, check_augmentation
 from nas.results import metric_text
 from nas.task import Outputs, Task, detached
 from nas.training import STRATEGIES
-from nas.training.batches import Batch, check_augmentation, training_batch
+from nas.training.batches import Batch, training_batch
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.optimizers import (
     OPTIMIZERS,

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -290,3 +291,47 @@ def test_searching_before_training_says_what_to_do(tmp_path):
             stage(tmp_path / "run")
     with pytest.raises(InputError):
         nas.export(tmp_path / "run", "largest")
+
+
+# --- functions of the user's own ------------------------------------------------------------------
+
+MINE = """
+import torch.nn.functional as F
+from search_spaces import build_space
+
+
+def family(num_classes=10, input_channels=1):
+    return build_space(
+        "mobilenet-digits", num_classes=num_classes, input_channels=input_channels
+    )
+
+
+def loss(outputs, targets):
+    return F.cross_entropy(outputs, targets)
+"""
+
+
+def test_functions_that_changed_since_are_refused(tmp_path, monkeypatch):
+    source = tmp_path / "mine_of_a_run.py"
+    source.write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {"space.name": "python:mine_of_a_run:family", "task.loss": "python:mine_of_a_run:loss"}
+    recipe = load_recipe(None, [f"{key}={name}" for key, name in names.items()])
+    run = create_run_directory(tmp_path / "run", recipe)
+    recorded = json.loads((run.path / "run.json").read_text())["functions"]
+    assert recorded == dict.fromkeys(names.values(), sha256(MINE.encode()).hexdigest())
+    again = open_run(run.path)
+    assert again.space.num_dimensions
+    assert again.task.loss_function is not None
+    source.write_text(MINE + "# another\n")
+    for look, name in (("space", "family"), ("task", "loss")):
+        with pytest.raises(InputError, match=rf"{name} has changed since .*run was made from it"):
+            getattr(open_run(run.path), look)
+
+
+def test_functions_without_source_are_not_watched(tmp_path):
+    name = "python:math:fsum"
+    recipe = load_recipe(None, ["task.metric=accuracy", "task.distillation=" + name])
+    run = create_run_directory(tmp_path / "run", recipe)
+    assert json.loads((run.path / "run.json").read_text())["functions"] == {}
+    assert open_run(run.path).task.distillation_function is not None

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from nas.config import check_recipe
+from nas.reporting.predictor_facts import quantities
+from nas.results import metric_text
 from nas.task import Task, make_task
 from search_spaces import InputError, build_space
 from tests.nas import own_families
@@ -106,6 +108,14 @@ def test_distillation_of_the_users_own():
     task = own(loss="squared_error", metric="r2", distillation="squared_error")
     found = torch.zeros(3, 2, requires_grad=True)
     assert float(task.distillation_loss(found, torch.full((3, 2), 2.0)).detach()) == 4.0
+
+
+def test_a_function_called_accuracy_is_not_the_built_in_one():
+    """Its values may not be fractions, so that they must not be shown in percent."""
+    config = check_recipe({"task": {"metric": "python:mine:accuracy"}}).task
+    assert config.metric_name == "mine:accuracy"
+    assert quantities(config)["error"].unit == ""
+    assert metric_text(config.metric_name, 3.0) == "3"
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.config import DataConfig
+from nas.config import DataConfig, check_recipe
 from nas.data import Dataset, input_tensors, load_data
 from nas.data.docstrings import LIBRARIES, docstrings
 from nas.data.tokens import TOKENIZER, tokenize
@@ -100,6 +100,21 @@ def test_tables_of_texts(tmp_path, name, mark):
     assert wanted == {}
 
 
+def test_byte_order_marks_are_no_text(tmp_path):
+    rows = [f"text {i},{'ab'[i % 2]}" for i in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8-sig")
+    assert load(f"text:{tmp_path / 'a.csv'}").class_names == ("a", "b")
+    (tmp_path / "folder").mkdir()
+    for name in "ab":
+        lines = "\n".join(f"{name} {i}" for i in range(10))
+        (tmp_path / "folder" / f"{name}.txt").write_text(lines, encoding="utf-8-sig")
+    data = load(f"text:{tmp_path / 'folder'}", length=3, test_share=0.1, validation_share=0.1)
+    firsts = np.concatenate(
+        [one.inputs[0][:, 1] for one in (data.train, data.validation, data.test)]
+    )
+    assert set(firsts.tolist()) == set(tokenize(["a", "b"], 4096, 3)[:, 1].tolist())
+
+
 def test_folders_of_texts(tmp_path):
     for name in ("ham", "spam"):
         lines = [f"{name} number {i}" for i in range(12)]
@@ -116,7 +131,7 @@ def test_numbers_as_labels_where_the_task_takes_them(tmp_path):
     assert (data.num_classes, data.class_names) == (1, ())
     assert data.train.targets.dtype == np.float32
     every = np.concatenate([s.targets for s in (data.train, data.validation, data.test)])
-    assert sorted(every.tolist()) == [i / 4 for i in range(20)]
+    assert sorted(every[:, 0].tolist()) == [i / 4 for i in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +144,7 @@ def test_numbers_as_labels_where_the_task_takes_them(tmp_path):
         (b'text,label\n"open,1\n', "UTF-8, a CSV"),
         (b"text,label\n\xff\xfe,1\n", "UTF-8"),
         (b"text,label\n" + b"one,a\n" * 9, "at least 2 classes"),
-        (b"text,label\none,a\ntwo,b\nthree,b\n", "3 or more"),
+        (b"text,label\none,a\ntwo,b\nthree,b\n", "class 'a' has 1 samples; expected 3 or more"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, content, words):
@@ -188,6 +203,10 @@ BAD = {
     "a mask of halves": ({"ids": IDS, "mask": MASK / 2, "y": LABELS}, "0 and 1, got 0.5"),
     "a mask of NaN": ({"ids": IDS, "mask": MASK * np.nan, "y": LABELS}, "0 and 1, got nan"),
     "a mask of words": ({"ids": IDS, "mask": MASK.astype(str), "y": LABELS}, "0 and 1"),
+    "padding first": (
+        {"ids": IDS, "mask": MASK * (np.arange(6) > 0), "y": LABELS},
+        "text 0 begins with padding; pad at the end",
+    ),
     "a text without tokens": ({"ids": IDS, "mask": NO_TOKEN, "y": LABELS}, "text 7 has no token"),
     "fewer labels": ({"ids": IDS, "y": LABELS[:50]}, "60 texts"),
     "fractions as labels": ({"ids": IDS, "y": LABELS / 2}, "task.loss"),
@@ -229,3 +248,10 @@ def test_functions_return_arrays_or_splits():
 def test_sources_of_another_modality_are_refused(modality, source, words):
     with pytest.raises(InputError, match=words):
         load_data(DataConfig(source=source), 0, modality, space="mine")
+
+
+def test_vocabularies_end_at_a_million():
+    """An embedding of 2**31 rows is no network but an end of memory."""
+    assert DataConfig(vocabulary=1_000_000).vocabulary == 1_000_000
+    with pytest.raises(InputError, match=r"data\.vocabulary"):
+        check_recipe({"data": {"vocabulary": 1_000_001}})
