@@ -86,8 +86,15 @@ class Task:
         Raises:
             InputError: a user's function raised, or returned something that is no finite number.
         """
-        wholes = [slice(None), slice(0, None, 2), slice(1, None, 2)]
-        parts = [(_part(outputs, part), targets[part]) for part in wholes]
+        wholes = {
+            "all": slice(None),
+            "the first half": slice(0, None, 2),
+            "the second half": slice(1, None, 2),
+        }
+        parts = [
+            (_part(outputs, part), targets[part], _described(words, targets[part], targets))
+            for words, part in wholes.items()
+        ]
         metric, *metric_halves = [self._metric(*part) for part in parts]
         loss, *loss_halves = [self._loss(*part) for part in parts]
         return Score(
@@ -97,19 +104,19 @@ class Task:
             (loss_halves[0], loss_halves[1]),
         )
 
-    def _metric(self, outputs: Outputs, targets: Tensor) -> float:
+    def _metric(self, outputs: Outputs, targets: Tensor, part: str) -> float:
         if self.metric_function is None:
             return float((_single(outputs).argmax(dim=1) == targets).double().mean())
         name = self.config.metric
-        return _number(name, call(name, self.metric_function, outputs, targets))
+        return _number(name, call(name, self.metric_function, outputs, targets), part)
 
-    def _loss(self, outputs: Outputs, targets: Tensor) -> float:
+    def _loss(self, outputs: Outputs, targets: Tensor, part: str) -> float:
         if self.loss_function is None:
             return float(
                 F.cross_entropy(_single(outputs).double(), targets, reduction="none").mean()
             )
         name = self.config.loss
-        return _number(name, call(name, self.loss_function, outputs, targets))
+        return _number(name, call(name, self.loss_function, outputs, targets), part)
 
     def check_space(self, space: SearchSpace) -> None:
         """Check that the networks of a space can be judged.
@@ -194,7 +201,12 @@ def _scalar(name: str, value: Any) -> Tensor:
     return value.reshape(())
 
 
-def _number(name: str, value: Any) -> float:
+def _described(words: str, part: Tensor, whole: Tensor) -> str:
+    of = "" if len(part) == len(whole) else f" of {len(whole)}"
+    return f"{words} of the split ({len(part)}{of} samples)"
+
+
+def _number(name: str, value: Any, part: str) -> float:
     try:
         if isinstance(value, (bool, str)):
             raise TypeError
@@ -203,5 +215,5 @@ def _number(name: str, value: Any) -> float:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"{name}: expected a number or a 0-d tensor, got {got}") from None
     if not math.isfinite(number):
-        raise InputError(f"{name}: expected a finite number, got {number}")
+        raise InputError(f"{name}: expected a finite number, got {number} on {part}")
     return number

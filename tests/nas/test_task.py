@@ -160,6 +160,18 @@ def test_a_loss_of_no_number_is_refused_when_judging():
         own(loss="not_a_number", metric="not_a_number").score(logits.detach(), labels)
 
 
+@pytest.mark.parametrize(("kind", "first"), [("metric", "loss"), ("loss", "metric")])
+@pytest.mark.parametrize(("rare", "half"), [(4, "second half"), (5, "first half")])
+def test_what_is_not_finite_on_a_half_says_on_which(kind, first, rare, half):
+    """A class that is missing there, say: on all samples the number is finite."""
+    logits, labels = answers()
+    labels[:] = 0
+    labels[rare] = 1
+    task = own(**{first: "a_constant", kind: "share_of_class_1"})
+    with pytest.raises(InputError, match=rf"finite number, got inf on the {half}.*15 of 30"):
+        task.score(logits.detach(), labels)
+
+
 @pytest.mark.parametrize("setting", ["loss", "metric", "distillation"])
 @pytest.mark.parametrize("name", ["absent", "HERE", "np.nothing"])
 def test_functions_that_are_not_there_are_refused(setting, name):
