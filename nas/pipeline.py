@@ -29,17 +29,18 @@ from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult, metric_text
-from nas.run_directory import Run, create_run_directory, open_run
+from nas.run_directory import Run, create_run_directory, is_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.search import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
 from nas.training.optimizers import OPTIMIZERS
+from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
-from search_spaces import InputError, build_space, unknown_name
+from search_spaces import InputError, SearchSpace, build_space, unknown_name
 from search_spaces.part import SpacePart
 from search_spaces.supernet import Supernet
 
@@ -72,7 +73,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; another run's directory.
+            data that the space does not take; weights to start from that are absent or of another
+            space; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -81,7 +83,16 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
     SpacePart(build_space(recipe.space.name), recipe.profile.options)
-    return create_run_directory(path, recipe)
+    training = recipe.training
+    if training.weights is None or is_run(path):
+        return create_run_directory(path, recipe)
+    weights = Path(training.weights)
+    weights_state(weights)  # before data are loaded, which may take long
+
+    def fits(space: SearchSpace) -> None:
+        check_weights(weights, space, training.kernel_transform)
+
+    return create_run_directory(path, recipe, fits)
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
