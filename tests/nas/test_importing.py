@@ -98,7 +98,7 @@ def test_the_file_holds_the_weights_and_what_they_are(imported, tensors):
         "path": str(imported.file),
         "space": "mobilenet-v3",
         "tensors": len(convert("mobilenet-v3", tensors)),
-        "num_params": 7_664_760 + 20 * (9**2 + 25**2),  # the largest subnet, and the maps of kernels
+        "num_params": 7_664_760 + 20 * (9**2 + 25**2),  # a net, and maps of kernels
         "kernel_transform": True,
     }
     found, state = load_checkpoint(imported.file, "mobilenet-v3@1")
