@@ -12,7 +12,7 @@ from nas.run_directory import Run
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
-from nas.training.trainer import load_weights
+from nas.training.starting_weights import load_weights
 from search_spaces import InputError
 from search_spaces.supernet import Supernet
 

@@ -116,7 +116,7 @@ class TrainingConfig(Section):
 
     strategy: str = "sandwich"
     optimizer: str = "sgd"  # or adamw, which wants a learning rate near 0.001
-    weights: str | None = None  # start from a file of `nas import-weights`
+    weights: str | None = None  # start from a file of `nas import-weights`, or a run's checkpoint
     kernel_transform: bool = False  # small kernels as learned maps of large ones (once-for-all)
     epochs: Count = 30  # 0: search the weights that training starts from
     batch_size: Annotated[int, Field(ge=2)] = 32

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hardware_profiles.artifact import file_hash
 from nas.training.checkpoint import save_checkpoint
-from search_spaces import build_space
+from search_spaces import InputError, build_space
 from search_spaces.published_weights import convert, has_kernel_transform, read_published
 
 
@@ -21,12 +21,16 @@ def import_published(space_name: str, source: Path, out: Path) -> dict[str, obje
         `training.kernel_transform` that a run with these weights needs.
 
     Raises:
-        InputError: not such a file, or not the weights of this space.
+        InputError: not such a file, or not the weights of this space; `out` is `source`.
     """
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"{out} is the published file itself; write to another (--out)")
     weights = convert(space_name, read_published(source))
     transformed = has_kernel_transform(weights)
+    space = build_space(space_name)
     state = {
-        "space": build_space(space_name).name,
+        "space": space.name,
+        "settings": dict(space.settings),
         "epoch": 0,
         "epochs": 0,
         "seed": 0,

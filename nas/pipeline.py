@@ -35,12 +35,12 @@ from nas.searching.known_architectures import find_architecture
 from nas.searching.search import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
-from nas.training.checkpoint import load_checkpoint
 from nas.training.optimizers import OPTIMIZERS
+from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
-from search_spaces import InputError, build_space, unknown_name
+from search_spaces import InputError, SearchSpace, build_space, unknown_name
 from search_spaces.part import SpacePart
 from search_spaces.supernet import Supernet
 
@@ -73,7 +73,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; absent weights; another run's directory.
+            data that the space does not take; weights to start from that are absent or of another
+            space; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -82,14 +83,21 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
     space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
-    if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
+    training = recipe.training
+    if training.drop_path and not any(slot.droppable for slot in space.slots):
         raise InputError(
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
             f"{space.name} has none: set it to 0"
         )
-    if recipe.training.weights is not None and not is_run(path):
-        load_checkpoint(Path(recipe.training.weights), space.name)
-    return create_run_directory(path, recipe)
+    if training.weights is None or is_run(path):
+        return create_run_directory(path, recipe)
+    weights = Path(training.weights)
+    weights_state(weights)  # before data are loaded, which may take long
+
+    def fits(space: SearchSpace) -> None:
+        check_weights(weights, space, training.kernel_transform)
+
+    return create_run_directory(path, recipe, fits)
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:

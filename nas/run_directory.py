@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -222,8 +222,14 @@ def open_run(path: Path | str | Run) -> Run:
         raise InputError(f"{path / 'run.json'} (written by version {made_by}): {error}") from None
 
 
-def create_run_directory(path: Path, recipe: Recipe) -> Run:
+def create_run_directory(
+    path: Path, recipe: Recipe, check_space: Callable[[SearchSpace], None] = lambda space: None
+) -> Run:
     """Make a run directory, or open the one that is there if it was made from the same recipe.
+
+    Args:
+        check_space: raises where the space that follows from the data cannot be used, before
+            anything is written.
 
     Raises:
         InputError: the directory holds a run of another recipe (the differing keys are named), or
@@ -245,6 +251,7 @@ def create_run_directory(path: Path, recipe: Recipe) -> Run:
     task = make_task(recipe)
     data = _load(recipe, space_modality(recipe.space.name))
     space = build_space(recipe.space.name, **data.settings)
+    check_space(space)
     try_out(recipe, space, data, task)
     file = RunFile(
         space=space.name,

@@ -16,6 +16,8 @@ from torch import Tensor
 from hardware_profiles.artifact import FORMAT, content_hash, tool_version, write_atomic
 from search_spaces import InputError
 
+ANEW = "delete it to train anew"
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and JSON state into one file, atomically."""
@@ -30,13 +32,18 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
     write_atomic(path, save(contiguous, metadata={"state": json.dumps(metadata)}))
 
 
-def load_checkpoint(path: Path, space: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(
+    path: Path, space: str, way_out: str = ANEW
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint of a space.
+
+    Args:
+        way_out: what to do about a damaged file.
 
     Raises:
         InputError: absent, truncated or edited, of another format or space.
     """
-    state = read_state(path)
+    state = read_state(path, way_out)
     if state.get("space") != space:
         raise InputError(
             f"{path}: expected a checkpoint of {space}, got one of {state.get('space')}"
@@ -45,15 +52,18 @@ def load_checkpoint(path: Path, space: str) -> tuple[dict[str, Tensor], dict[str
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, struct.error) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error, way_out) from None
     stated = state["sha256"]
     if checkpoint_hash(tensors, {k: v for k, v in state.items() if k != "sha256"}) != stated:
-        raise _damaged(path, "its hash does not match its contents")
+        raise _damaged(path, "its hash does not match its contents", way_out)
     return tensors, state
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path, way_out: str = ANEW) -> dict[str, Any]:
     """Read the JSON state of a checkpoint without its tensors.
+
+    Args:
+        way_out: what to do about a damaged file.
 
     Raises:
         InputError: absent, truncated, or of another format.
@@ -64,9 +74,9 @@ def read_state(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})["state"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error, way_out) from None
     if not isinstance(state, dict) or state.get("kind") != "checkpoint":
-        raise _damaged(path, "it is no checkpoint")
+        raise _damaged(path, "it is no checkpoint", way_out)
     if state.get("format") != FORMAT:
         raise InputError(
             f"{path}: format {state.get('format')} written by version {state.get('tool_version')}; "
@@ -74,7 +84,7 @@ def read_state(path: Path) -> dict[str, Any]:
         )
     numbers = ("epoch", "epochs", "seed")
     if not all(isinstance(state.get(key), int) for key in numbers) or "sha256" not in state:
-        raise _damaged(path, f"its state lacks one of {', '.join(numbers)} and sha256")
+        raise _damaged(path, f"its state lacks one of {', '.join(numbers)} and sha256", way_out)
     return state
 
 
@@ -88,5 +98,5 @@ def checkpoint_hash(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> 
     return digest.hexdigest()
 
 
-def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: damaged checkpoint ({reason}); delete it to train anew")
+def _damaged(path: Path, reason: object, way_out: str) -> InputError:
+    return InputError(f"{path}: damaged checkpoint ({reason}); {way_out}")

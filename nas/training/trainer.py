@@ -24,6 +24,7 @@ from nas.training.optimizers import (
     parameter_groups,
     restore_optimizer,
 )
+from nas.training.starting_weights import load_weights, start_from
 from nas.training.strategy import TrainingSubnet
 from search_spaces import InputError, unknown_name
 from search_spaces.supernet import DropPath, Supernet, resize
@@ -96,7 +97,8 @@ class Trainer:
         if not self._checkpoint_path.exists():
             self._metrics.keep_first(0)
             if self._config.weights is not None:
-                start_from(self.supernet, Path(self._config.weights))
+                weights = Path(self._config.weights)
+                start_from(self.supernet, weights, self._config.kernel_transform)
             if self._config.epochs == 0:
                 self._save()
             return
@@ -195,38 +197,10 @@ class Trainer:
             "epoch": self.next_epoch,
             "epochs": self._config.epochs,
             "seed": self._seed,
+            "settings": dict(self.supernet.space.settings),
+            "kernel_transform": self._config.kernel_transform,
         }
         save_checkpoint(self._checkpoint_path, tensors, state)
-
-
-def start_from(supernet: Supernet, path: Path) -> None:
-    """Copy the weights of a file of `nas import-weights` into a supernet.
-
-    Raises:
-        InputError: absent or damaged, of another space, or of other layers or classes.
-    """
-    tensors, _ = load_checkpoint(path, supernet.space.name)
-    own = {f"weights.{name}" for name, _ in supernet.named_parameters()}
-    more = sorted(set(tensors) - own)
-    if more:
-        hint = " (set training.kernel_transform=true)" if ".transform." in more[0] else ""
-        raise InputError(f"{path}: {more[0].removeprefix('weights.')} has no place{hint}")
-    load_weights(supernet, tensors, path)
-
-
-def load_weights(supernet: Supernet, tensors: dict[str, Tensor], source: Path) -> None:
-    """Copy the weights of a checkpoint into a supernet.
-
-    Raises:
-        InputError: a weight is missing or of another shape (another number of classes, say).
-    """
-    with torch.no_grad():
-        for name, parameter in supernet.named_parameters():
-            found = tensors.get(f"weights.{name}")
-            if found is None or found.shape != parameter.shape:
-                got = "nothing" if found is None else tuple(found.shape)
-                raise InputError(f"{source}: expected {name} {tuple(parameter.shape)}, got {got}")
-            parameter.copy_(found)
 
 
 def learning_rate(config: TrainingConfig, progress: float) -> float:

@@ -12,7 +12,8 @@ from nas.config import TrainingConfig
 from nas.data import Split, input_tensors
 from nas.task import Task
 from nas.training.checkpoint import load_checkpoint, read_state, save_checkpoint
-from nas.training.trainer import Trainer, learning_rate, load_weights
+from nas.training.starting_weights import load_weights
+from nas.training.trainer import Trainer, learning_rate
 from search_spaces import InputError, build_space
 from search_spaces.supernet import Supernet, resize
 
