@@ -8,7 +8,7 @@ from search_spaces import LayerSpec
 from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_modules import layer_module
 from search_spaces.layer_spec import BYTES_PER_ELEMENT
-from tests.contracts.elastic_contract import alone, random_inputs
+from tests.contracts.elastic_contract import alone, inputs_of
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
 
@@ -61,7 +61,7 @@ SPECS = [
 def test_formulas_equal_what_torch_does(kind):
     formulas = LAYER_KINDS[kind]
     for spec in (spec for spec in SPECS if spec.kind == kind):
-        module, inputs = layer_module(spec).eval(), random_inputs(spec, 1, seed=0)
+        module, inputs = layer_module(spec).eval(), inputs_of(spec, 1, seed=0)
         assert int(formulas.macs(spec.values)) == counted_macs(alone(spec, module), *inputs), spec
         assert int(formulas.num_params(spec.values)) == counted_params(module), spec
         for kept in itertools.product((False, True), repeat=min(2, len(inputs))):
