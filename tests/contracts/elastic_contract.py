@@ -15,7 +15,8 @@ from search_spaces.layer_modules import layer_module, parameter_shapes
 from search_spaces.layer_slot import Network, NetworkLayer
 from search_spaces.layer_spec import BYTES_PER_ELEMENT
 from search_spaces.supernet import assemble
-from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.inputs import random_inputs
+from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import flat_gradient, joined, randomise, taken
 from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
 
@@ -35,20 +36,9 @@ def alone(spec: LayerSpec, module: nn.Module, kept: Sequence[int] = ()) -> fx.Gr
     return assemble(network, {"layer": module})
 
 
-def random_inputs(spec: LayerSpec, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
+def inputs_of(spec: LayerSpec, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
     """Normal numbers, ids where the kind has a vocabulary, else masks of at least one token."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = []
-    for one in spec.inputs:
-        shape = (batch, *one.shape)
-        if one.dtype == "float32":
-            inputs.append(torch.randn(shape, generator=generator))
-        elif "vocabulary" in spec.values:
-            inputs.append(torch.randint(0, spec["vocabulary"], shape, generator=generator))
-        else:
-            lengths = torch.randint(1, 1 + one.shape[0], (batch, 1), generator=generator)
-            inputs.append((torch.arange(one.shape[0]) < lengths).long())
-    return tuple(inputs)
+    return random_inputs(input_specs(spec), batch, seed, spec.values.get("vocabulary", 0))
 
 
 def elastic_layer(specs: Sequence[LayerSpec]) -> ElasticLayer:
@@ -81,6 +71,24 @@ def positions(layer: ElasticLayer, spec: LayerSpec) -> torch.Tensor:
     return torch.cat(numbers) if numbers else torch.zeros(0, dtype=torch.long)
 
 
+def assert_formulas_equal_counts(spec: LayerSpec) -> None:
+    """Compare what the formulas of a spec say with what its plain module does, whichever of its
+    first two inputs are read again later.
+    """
+    kind, inputs = LAYER_KINDS[spec.kind], inputs_of(spec, 1, seed=0)
+    module = layer_module(spec).eval()
+    for kept in itertools.product((False, True), repeat=min(2, len(inputs))):
+        network = alone(spec, module, [i for i, stays in enumerate(kept) if stays])
+        computed = kind.peak_elements(spec.values, (*kept, False)[:2]) * BYTES_PER_ELEMENT
+        assert int(computed) == peak_activation_bytes(network, *inputs), (spec, kept)
+    network = alone(spec, module)
+    with torch.no_grad():
+        (output,) = network(*inputs)
+    computed = (kind.macs, kind.num_params, kind.output_elements)
+    counted = (counted_macs(network, *inputs), counted_params(module), output.numel())
+    assert tuple(int(formula(spec.values)) for formula in computed) == counted, spec
+
+
 class ElasticContract:
     """What every kind of layer promises: formulas, plain module, sharing and ONNX agree.
 
@@ -103,7 +111,7 @@ class ElasticContract:
 
     def test_extracted_module_equals_the_elastic_layer(self, layer, specs):
         for seed, spec in enumerate(specs):
-            inputs = random_inputs(spec, BATCH, seed)
+            inputs = inputs_of(spec, BATCH, seed)
             with torch.no_grad():
                 expected = joined(layer(spec, *inputs))
                 outputs = joined(alone(spec, extracted(layer, spec)).train()(*inputs))
@@ -112,14 +120,14 @@ class ElasticContract:
             assert (outputs - expected).abs().max() <= 1e-6 * expected.abs().max()
 
     def test_norms_use_the_batch_in_either_mode(self, layer, specs):
-        inputs = random_inputs(specs[-1], BATCH, seed=0)
+        inputs = inputs_of(specs[-1], BATCH, seed=0)
         with torch.no_grad():
             assert torch.equal(layer.train()(specs[-1], *inputs), layer.eval()(specs[-1], *inputs))
         assert not list(layer.buffers())
 
     def test_inputs_are_not_written_over(self, layer, specs):
         for spec in specs:
-            inputs = random_inputs(spec, BATCH, seed=0)
+            inputs = inputs_of(spec, BATCH, seed=0)
             before = [tensor.clone() for tensor in inputs]
             network = alone(spec, extracted(layer, spec))
             with torch.no_grad():
@@ -137,7 +145,7 @@ class ElasticContract:
             assert inside.sum() == len(taken_positions), "a shared number is taken twice"
             if not len(taken_positions):
                 continue
-            module, inputs = extracted(layer, spec).train(), random_inputs(spec, BATCH, seed=0)
+            module, inputs = extracted(layer, spec).train(), inputs_of(spec, BATCH, seed=0)
             layer.zero_grad()
             for outputs in (joined(layer(spec, *inputs)), joined(module(*inputs))):
                 weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1))
@@ -171,14 +179,7 @@ class ElasticContract:
 
     def test_costs_are_those_of_the_module(self, specs):
         for spec in specs:
-            kind, inputs = LAYER_KINDS[spec.kind], random_inputs(spec, 1, seed=0)
-            module = layer_module(spec).eval()
-            assert int(kind.macs(spec.values)) == counted_macs(alone(spec, module), *inputs), spec
-            assert int(kind.num_params(spec.values)) == counted_params(module), spec
-            for kept in itertools.product((False, True), repeat=min(2, len(inputs))):
-                network = alone(spec, module, [i for i, stays in enumerate(kept) if stays])
-                computed = kind.peak_elements(spec.values, (*kept, False)[:2]) * BYTES_PER_ELEMENT
-                assert int(computed) == peak_activation_bytes(network, *inputs), (spec, kept)
+            assert_formulas_equal_counts(spec)
 
     def test_formulas_on_arrays_equal_formulas_on_numbers(self, specs):
         kind = LAYER_KINDS[specs[0].kind]
@@ -197,6 +198,6 @@ class ElasticContract:
 
     def test_onnx_computes_the_same(self, layer, specs):
         for spec in specs:
-            draw = partial(random_inputs, spec)
+            draw = partial(inputs_of, spec)
             network = with_statistics(alone(spec, extracted(layer, spec)), draw)
-            assert_same_in_onnx(network, input_specs(spec), ["output"], draw)
+            assert_same_in_onnx(network, input_specs(spec), draw, ["output"])

@@ -1,69 +1,91 @@
-"""Emitted ONNX graphs, run by ONNX Runtime, against the torch modules they were made of."""
+"""Emitted ONNX graphs, run by ONNX Runtime, against the torch networks they were made of."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.profile_device import onnx_session
 from search_spaces import TensorSpec
+from search_spaces.layer_modules.batch_norm import BatchNorm
 
 TOLERANCE = 1e-4  # of the greatest output
-BATCH_SIZES = (1, 3)
+LEAST_SPREAD = 0.02  # likewise: outputs that ignore the inputs would agree whatever is between
+Inputs = Callable[[int, int], tuple[torch.Tensor, ...]]  # (batch, seed) -> inputs
 
 
-def images(n: int, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Random images of different brightness and contrast: n x c x h x w."""
-    contrast = 2 * torch.rand(n, 1, 1, 1, generator=generator)
-    brightness = torch.randn(n, 1, 1, 1, generator=generator)
-    return contrast * torch.randn(n, *shape, generator=generator) + brightness
-
-
-def with_statistics(module: nn.Module, batch: torch.Tensor) -> nn.Module:
-    """Give all weights random numbers and norms statistics near those of a batch; eval mode."""
+def with_statistics(network: nn.Module, draw: Inputs) -> nn.Module:
+    """Put a network into eval mode with norm statistics that lie about those of a batch and all
+    differ: with any others the signal dies on its way.
+    """
     generator = torch.Generator().manual_seed(1)
-    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, BatchNorm) and module.track_running_stats
+    ]
     with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.dim() == 1:
-                parameter.uniform_(-0.3, 1.3, generator=generator)
-            else:
-                parameter.normal_(0, (2 / parameter[0].numel()) ** 0.5, generator=generator)
         for norm in norms:
+            norm.reset_running_stats()
             norm.momentum = None  # the mean over batches
-        module.train()(batch)
+        network.train()(*draw(16, 2))
         for norm in norms:
-            norm.running_mean += 0.1 * norm.running_var.sqrt()
-            norm.running_var *= 1.3
-    return module.eval()
+            shift = torch.randn(norm.num_features, generator=generator)
+            norm.running_mean += 0.3 * norm.running_var.sqrt() * shift
+            norm.running_var *= 0.5 + torch.rand(norm.num_features, generator=generator)
+    return network.eval()
 
 
-def assert_images_agree(module: nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """Emit a module of images with random weights and compare at several batch sizes."""
-    generator = torch.Generator().manual_seed(0)
-    with_statistics(module, images(8, shape, generator))
-    model = onnx_model(module, {"input": TensorSpec(shape)})
+def assert_same_in_onnx(
+    network: nn.Module,
+    specs: Mapping[str, TensorSpec],
+    draw: Inputs,
+    outputs: Sequence[str] = ("logits",),
+) -> onnx.ModelProto:
+    """Emit a network, check the file and compare what ONNX Runtime answers; return the model.
+
+    Args:
+        network: compared in eval mode, left in its own.
+        specs: of its inputs.
+        draw: draws some.
+        outputs: their names.
+    """
+    model = onnx_model(network, specs, outputs=outputs)
     onnx.checker.check_model(model, full_check=True)
-    session = onnx_session(model.SerializeToString())
-    for batch_size in BATCH_SIZES:
-        inputs = images(batch_size, shape, generator)
-        with torch.no_grad():
-            expected = module(inputs.clone()).numpy()
-        (found,) = session.run(["logits"], {"input": inputs.numpy()})
-        assert_close(found, expected)
+    assert_equal_outputs(model, network, [draw(1, 3), draw(5, 4)])
     return model
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
-    """Check that outputs agree, and that they differ from sample to sample."""
-    assert found.shape == expected.shape
-    scale = np.abs(expected).max()
-    assert scale > 0
-    assert np.abs(found - expected).max() <= TOLERANCE * scale
-    if len(expected) > 1:
-        assert (expected.max(axis=0) - expected.min(axis=0)).max() >= 0.02 * scale
+def assert_equal_outputs(
+    model: onnx.ModelProto,
+    network: nn.Module,
+    batches: Sequence[tuple[torch.Tensor, ...]],
+    least_spread: float = LEAST_SPREAD,
+) -> None:
+    """Compare what a model and the network it was made of answer to batches of inputs, and check
+    that the answers to the samples of a batch differ.
+    """
+    session = onnx_session(model.SerializeToString())
+    names = [value.name for value in session.get_inputs()]
+    was_training = network.training
+    network.eval()
+    for given in batches:
+        with torch.no_grad():
+            results = network(*[tensor.clone() for tensor in given])
+        several = results if isinstance(results, tuple) else (results,)
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
+        for result, found in zip(several, session.run(None, feeds), strict=True):
+            expected = result.numpy()
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            greatest = np.abs(expected).max()
+            assert greatest > 0
+            assert np.abs(found - expected).max() <= TOLERANCE * greatest
+            if len(expected) > 1:
+                assert np.ptp(expected, axis=0).max() >= least_spread * greatest
+    network.train(was_training)
 
 
 def operations(model: onnx.ModelProto) -> list[str]:

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from torch import fx, nn
 from search_spaces import Architecture, InputError, SearchSpace
 from search_spaces.layer_modules.batch_norm import BatchNorm
 from search_spaces.supernet import Supernet, resize
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.inputs import random_inputs
+from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.traced_costs import traced_costs
 
 BATCH = 8  # the least batch whose statistics are worth comparing
 
@@ -29,19 +32,8 @@ def batch_of(
     supernet: Supernet, architecture: Architecture, batch: int, seed: int
 ) -> tuple[torch.Tensor, ...]:
     """Random inputs of the architecture: normal numbers, token ids, masks that hide some tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = []
-    for name, spec in supernet.inputs(architecture).items():
-        shape = (batch, *spec.shape)
-        if spec.dtype == "float32":
-            inputs.append(torch.randn(shape, generator=generator))
-        elif name == "mask":
-            lengths = torch.randint(1, 1 + spec.shape[0], (batch, 1), generator=generator)
-            inputs.append((torch.arange(spec.shape[0]) < lengths).long())
-        else:
-            vocabulary = supernet.space.settings["vocabulary"]
-            inputs.append(torch.randint(0, vocabulary, shape, generator=generator))
-    return tuple(inputs)
+    vocabulary = supernet.space.settings.get("vocabulary", 0)
+    return random_inputs(supernet.inputs(architecture), batch, seed, vocabulary)
 
 
 def joined(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -151,11 +143,7 @@ class SupernetContract:
         for i, architecture in enumerate(architectures):
             subnet = supernet.extract(architecture).eval()
             inputs = batch_of(supernet, architecture, batch=1, seed=0)
-            assert costs.row(i) == {
-                "macs": counted_macs(subnet, *inputs),
-                "num_params": counted_params(subnet),
-                "activation_bytes": peak_activation_bytes(subnet, *inputs),
-            }
+            assert costs.row(i) == traced_costs(subnet, *inputs)
 
     def test_layers_are_those_of_the_space(self, space, supernet, architectures):
         for architecture in architectures:
@@ -235,6 +223,12 @@ class SupernetContract:
             assert not norm.running_mean.any()
             assert (norm.running_var == 1).all()
             assert norm.num_batches_tracked == 0
+
+    def test_onnx_file_computes_the_same(self, space, supernet, architectures):
+        for architecture in architectures[:3]:
+            draw = partial(batch_of, supernet, architecture)
+            subnet = with_statistics(supernet.extract(architecture), draw)
+            assert_same_in_onnx(subnet, supernet.inputs(architecture), draw, space.outputs)
 
     # --- inputs -----------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from search_spaces import (
     LayerSlot,
     LayerSpec,
     SearchSpace,
-    build_space,
     layer_grid,
 )
 from search_spaces.layer_spec import BYTES_PER_ELEMENT, LAYER_KINDS
+from tests.contracts.cached_spaces import cached_space
 from tests.contracts.space_contract import raw_population
 
 CONV = {"height": 6, "width": 6, "stride": 1, "activation": "relu"}
@@ -109,7 +109,7 @@ def slow_costs(space, genome):
 @pytest.mark.parametrize("name", [None, *SPACES])
 def test_costs_equal_a_slow_loop(space, name, monkeypatch):
     monkeypatch.setattr(layer_grid, "CHUNK", 16)  # 33 rows: two blocks and one row more
-    space = build_space(name) if name else space
+    space = cached_space(name) if name else space
     population = np.concatenate([raw_population(space, 31, 0), space.smallest(), space.largest()])
     costs = space.layers.costs(population)
     for array in (costs.macs, costs.num_params, costs.activation_bytes):
@@ -124,18 +124,18 @@ def test_costs_equal_a_slow_loop(space, name, monkeypatch):
 
 @pytest.mark.parametrize("name", SPACES)
 def test_inactive_dimensions_cost_nothing(name):
-    space = build_space(name)
+    space = cached_space(name)
     population = raw_population(space, 60, 1)
     canonical = space.canonicalize(population)
-    conditional = any(dimension.active_when for dimension in space.dimensions)
-    assert (population != canonical).any() == conditional
+    is_conditional = any(d.active_when for d in space.dimensions)
+    assert (population != canonical).any() == is_conditional
     np.testing.assert_array_equal(space.layers.index(population), space.layers.index(canonical))
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_sum_equals_a_slow_loop(name, monkeypatch):
     monkeypatch.setattr(layer_grid, "CHUNK", 16)
-    space = build_space(name)
+    space = cached_space(name)
     values = np.random.default_rng(0).uniform(1, 2, 1 + len(space.layers.specs))
     values[0] = 0.0
     value_of = dict(zip(space.layers.specs, values[1:], strict=True))
@@ -165,7 +165,7 @@ def test_empty_populations_cost_nothing(space):
 
 @pytest.mark.parametrize("name", SPACES)
 def test_slot_specs_are_all_that_a_slot_can_hold(name):
-    space = build_space(name)
+    space = cached_space(name)
     held = dict(space.layers.slot_specs())
     assert list(held) == [slot.name for slot in space.slots]
     assert {spec for specs in held.values() for spec in specs} == set(space.layers.specs)

@@ -17,8 +17,7 @@ from search_spaces.nasbench201 import (
     nasbench201_space,
 )
 from search_spaces.supernet import Supernet
-from tests.contracts.random_subnets import check_subnets
-from tests.contracts.space_contract import SpaceContract
+from tests.contracts.family_check import check_subnets
 from tests.contracts.supernet_contract import SupernetContract, shared_positions
 
 
@@ -40,21 +39,6 @@ def published(tables, space):
     text = [row["arch"] for row in rows]
     classes = [int(row["isomorphism_class"]) for row in rows]
     return space.encode_all(space.parse(cell) for cell in text), text, classes
-
-
-class TestNasBench201(SpaceContract):
-    @pytest.fixture(params=["nasbench201", "nasbench201-digits"])
-    def space(self, request):
-        return build_space(request.param)
-
-    def text(self, space, architecture):
-        return cell_text(architecture)
-
-
-class TestNasBench201AsJson(SpaceContract):
-    @pytest.fixture
-    def space(self, space):
-        return space
 
 
 def cell(space, text):
@@ -131,6 +115,12 @@ def test_operations_stand_where_the_text_says(space):
 def test_other_text_is_refused(space, text):
     with pytest.raises(InputError):
         space.parse(text)
+
+
+def test_cells_are_read_as_they_are_written(space):
+    for genome in space.sample(20, np.random.default_rng(0)):
+        architecture = space.decode(genome)
+        assert space.parse(cell_text(architecture)) == architecture
 
 
 def test_all_published_cells_are_read_and_written(space, published, all_cells):

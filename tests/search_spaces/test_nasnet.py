@@ -1,5 +1,4 @@
 import itertools
-import json
 from dataclasses import replace
 from math import prod
 
@@ -11,10 +10,9 @@ from search_spaces import InputError, build_space
 from search_spaces.layer_modules import layer_module
 from search_spaces.nasnet import DIGITS, OPERATIONS, genotype_text, nasnet_space
 from search_spaces.supernet import Supernet, assemble
-from tests.contracts.random_subnets import check_subnets
-from tests.contracts.space_contract import SpaceContract
+from tests.contracts.family_check import check_subnets
 from tests.contracts.supernet_contract import SupernetContract, shared_positions
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.traced_costs import traced_costs
 
 DARTS_V2 = (
     "DARTS_V2 = Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
@@ -40,18 +38,6 @@ def digits():
 @pytest.fixture(scope="module")
 def darts():
     return build_space("nasnet-darts")
-
-
-class TestNasNet(SpaceContract):
-    @pytest.fixture(params=["json", "genotype"])
-    def space(self, request, digits):
-        self.form = request.param
-        return digits
-
-    def text(self, space, architecture):
-        if self.form == "json":
-            return json.dumps(dict(architecture.values))
-        return genotype_text(architecture)
 
 
 class TestNasNetSupernet(SupernetContract):
@@ -110,11 +96,7 @@ def test_costs_of_the_published_network_are_those_of_its_modules(darts):
         modules = {layer.name: layer_module(layer.spec) for layer in network.layers}
         images = torch.zeros(1, 3, 32, 32)
     module = assemble(network, modules).eval()
-    assert darts.layers.costs(genome).row(0) == {
-        "macs": counted_macs(module, images),
-        "num_params": counted_params(module),
-        "activation_bytes": peak_activation_bytes(module, images),
-    }
+    assert darts.layers.costs(genome).row(0) == traced_costs(module, images)
 
 
 def test_published_text_is_read_and_written(darts):
@@ -128,6 +110,12 @@ def test_published_text_is_read_and_written(darts):
         "avg_pool_3x3",
         0,
     )
+
+
+def test_random_cells_are_read_and_written(digits):
+    for genome in digits.sample(20, np.random.default_rng(0)):
+        architecture = digits.decode(genome)
+        assert digits.parse(genotype_text(architecture)) == architecture
 
 
 def test_the_skeleton_is_the_published_one(darts):

@@ -1,36 +1,17 @@
 import json
 import math
-from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from search_spaces import InputError, build_space
 from search_spaces.resnet import CIFAR, DIGITS, RESNET_50D
-from search_spaces.supernet import Supernet
-from tests.contracts.onnx_parity import assert_images_agree
-from tests.contracts.space_contract import SpaceContract
-from tests.contracts.supernet_contract import SupernetContract, batch_of, randomise
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.cached_spaces import cached_space
+from tests.contracts.family_check import check_subnets
+from tests.contracts.supernet_contract import SupernetContract
 
 PRESETS = {preset.name: preset for preset in (DIGITS, CIFAR, RESNET_50D)}
 SETTINGS = {"num_classes": 7, "input_channels": 2}
-
-
-cached_space = cache(build_space)  # spaces are immutable
-
-
-class TestSmallSpace(SpaceContract):
-    @pytest.fixture
-    def space(self):
-        return cached_space("resnet-digits")
-
-
-class TestPublishedSpace(SpaceContract):
-    @pytest.fixture
-    def space(self):
-        return cached_space("resnet-50d")
 
 
 class TestSmallSupernet(SupernetContract):
@@ -254,28 +235,6 @@ def test_other_texts_are_refused(space, text):
 # --- many architectures ---------------------------------------------------------------------------
 
 
-def test_random_subnets_equal_supernet_costs_and_onnx():
-    space = build_space("resnet-digits")
-    supernet = Supernet(space)
-    randomise(supernet, seed=0)
-    population = space.sample_distinct(50, np.random.default_rng(0))
-    costs = space.layers.costs(population)
-    for i, genome in enumerate(population):
-        architecture = space.decode(genome)
-        subnet = supernet.extract(architecture).train()
-        inputs = batch_of(supernet, architecture, 8, seed=i)
-        with torch.no_grad():
-            expected, found = supernet(inputs, architecture), subnet(*inputs)
-        assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
-        one = batch_of(supernet, architecture, 1, seed=i)
-        assert costs.row(i) == {
-            "macs": counted_macs(subnet.eval(), *one),
-            "num_params": counted_params(subnet),
-            "activation_bytes": peak_activation_bytes(subnet, *one),
-        }
-        assert_images_agree(subnet, one[0].shape[1:])
-
-
 def test_networks_of_equal_layers_are_one():
     space = build_space("resnet-digits")
     population = space.sample(300, np.random.default_rng(0))
@@ -283,3 +242,9 @@ def test_networks_of_equal_layers_are_one():
     keys = [tuple(row) for row in space.equivalence_key(population).tolist()]
     pairs = len(set(zip(layers, keys, strict=True)))
     assert len(set(layers)) == len(set(keys)) == pairs < len(np.unique(population, axis=0))
+
+
+@pytest.mark.slow
+def test_fifty_architectures():
+    space = cached_space("resnet-digits")
+    check_subnets(space, space.sample_distinct(50, np.random.default_rng(0)))

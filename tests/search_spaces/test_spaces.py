@@ -1,17 +1,16 @@
 import json
 import subprocess
 import sys
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from search_spaces import SPACES, Dimension, InputError, SearchSpace, build_space
+from search_spaces.mobilenet import DIGITS, mobilenet_space
+from tests.contracts.cached_spaces import cached_space
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract
-
-cached_space = cache(build_space)  # spaces are immutable; only their layer grids take a moment
-LARGE = "mobilenet-v3"  # supernet checks on few architectures of the lowest resolution
 
 
 class TestCatalogueSpaces(SpaceContract):
@@ -55,18 +54,37 @@ class TestHandMadeSpace(SpaceContract):
         )
 
 
+def first_block_space() -> SearchSpace:
+    """What the large presets have and the small ones have not, at the size of the small ones."""
+    preset = replace(
+        DIGITS, name="first-block", resolutions=(12, 16), stem_stride=2, first_block=True
+    )
+    return mobilenet_space(preset, num_classes=10, input_channels=3)
+
+
 class TestMobileNetSupernets(SupernetContract):
     """Of the other families, the tests of each hold the contract."""
 
-    @pytest.fixture(params=["mobilenet-digits", "mobilenet-cifar"])
+    @pytest.fixture(
+        params=[
+            "mobilenet-digits",
+            "first-block",
+            pytest.param("mobilenet-cifar", marks=pytest.mark.slow),
+        ]
+    )
     def space(self, request):
-        return cached_space(request.param)
+        return (
+            first_block_space() if request.param == "first-block" else cached_space(request.param)
+        )
 
 
+@pytest.mark.slow
 class TestLargeSupernet(SupernetContract):
+    """On few architectures of the lowest resolution."""
+
     @pytest.fixture
     def space(self):
-        return cached_space(LARGE)
+        return cached_space("mobilenet-v3")
 
     @pytest.fixture
     def population(self, space):

@@ -13,7 +13,7 @@ from search_spaces import (
     build_space,
 )
 from search_spaces.supernet import Supernet, resize
-from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
 from tests.contracts.supernet_contract import (
     SupernetContract,
     batch_of,
@@ -38,7 +38,9 @@ def test_initial_weights_follow_the_global_seed():
     assert not torch.equal(states[0], states[2])
 
 
-@pytest.mark.parametrize("name", ["mobilenet-digits", "mobilenet-cifar"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet-digits", pytest.param("mobilenet-cifar", marks=pytest.mark.slow)]
+)
 def test_a_larger_option_never_gives_a_weight_up(name):
     space = build_space(name)
     supernet = Supernet(space)
@@ -197,5 +199,5 @@ def test_outputs_have_their_names_and_shapes_everywhere(dense):
         assert isinstance(outputs, tuple) != dense
         shapes = [tuple(output.shape) for output in (outputs if not dense else (outputs,))]
         assert shapes == [(4, *shape) for shape in expected.values()]
-        model = assert_same_in_onnx(subnet, supernet.inputs(architecture), space.outputs, draw)
+        model = assert_same_in_onnx(subnet, supernet.inputs(architecture), draw, space.outputs)
         assert [output.name for output in model.graph.output] == list(expected)

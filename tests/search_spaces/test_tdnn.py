@@ -10,24 +10,16 @@ import torch
 from search_spaces import InputError, SearchSpace, build_space
 from search_spaces.supernet import Supernet
 from search_spaces.tdnn import COARSE, DIGITS, tdnn_space
-from tests.contracts.family_check import losses_in_training
-from tests.contracts.network_parity import (
+from tests.contracts.family_check import check_subnets, losses_in_training
+from tests.contracts.onnx_parity import (
     assert_equal_outputs,
     assert_same_in_onnx,
     with_statistics,
 )
-from tests.contracts.random_subnets import check_subnets
-from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract, batch_of, randomise
 
 PRESETS = {preset.name: preset for preset in (COARSE, DIGITS)}
 SETTINGS = {"num_classes": 7, "num_features": 5, "frames": 9}
-
-
-class TestSpace(SpaceContract):
-    @pytest.fixture
-    def space(self) -> SearchSpace:
-        return build_space("tdnn-digits")
 
 
 class TestSupernet(SupernetContract):
@@ -36,17 +28,17 @@ class TestSupernet(SupernetContract):
         return build_space("tdnn-digits")
 
 
-class TestPublishedForm(SpaceContract):
-    @pytest.fixture
-    def space(self) -> SearchSpace:
-        return build_space("tdnn")
-
-    def text(self, space, architecture) -> str:
+@pytest.mark.parametrize("name", PRESETS)
+def test_published_form_is_read(name):
+    space = build_space(name)
+    for genome in space.sample(20, np.random.default_rng(0)):
+        architecture = space.decode(genome)
         values = architecture.values
         blocks = range(1, values["depth"] + 1)
         widths = [values["width"], *(values[f"block{b}.width"] for b in blocks)]
         kernels = [values["stem.kernel"], *(values[f"block{b}.kernel"] for b in blocks)]
-        return f"({values['depth']}, {widths}, {tuple(kernels)}, {values['cat_width']})"
+        text = f"({values['depth']}, {widths}, {tuple(kernels)}, {values['cat_width']})"
+        assert space.parse(text) == architecture
 
 
 # --- what the values mean -------------------------------------------------------------------------
@@ -211,13 +203,13 @@ def test_subnet_and_onnx_file_take_sequences_of_any_length(build: Callable[[], S
     features, frames = specs["input"].shape
     draw = partial(batch_of, supernet, architecture)
     subnet = with_statistics(supernet.extract(architecture), draw)
-    model = assert_same_in_onnx(subnet, specs, space.outputs, draw)
+    model = assert_same_in_onnx(subnet, specs, draw, space.outputs)
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randn(2, features, length, generator=generator),)
         for length in (1, frames // 2, frames, 2 * frames, 2 * frames + 1)
     ]
-    assert_equal_outputs(model, subnet, ["input"], space.outputs, batches)
+    assert_equal_outputs(model, subnet, batches)
     (given,) = onnx.load_from_string(model.SerializeToString()).graph.input
     sizes = given.type.tensor_type.shape.dim
     assert sizes[1].dim_value == features

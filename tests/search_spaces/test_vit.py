@@ -9,36 +9,11 @@ from search_spaces import InputError, LayerSpec, build_space
 from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.supernet import Supernet
 from search_spaces.vit import BASE, CIFAR, DIGITS, SMALL, TINY, vit_space
-from tests.contracts.family_check import check_architectures, losses_in_training
-from tests.contracts.space_contract import SpaceContract
+from tests.contracts.family_check import check_subnets, losses_in_training
 from tests.contracts.supernet_contract import SupernetContract, randomise
 from tests.contracts.torch_encoder import torch_layer
 
 PRESETS = {preset.name: preset for preset in (DIGITS, CIFAR, TINY, SMALL, BASE)}
-
-
-class TestSpace(SpaceContract):
-    @pytest.fixture
-    def space(self):
-        return build_space("vit-digits")
-
-
-class TestSpaceInAutoFormersForm(SpaceContract):
-    @pytest.fixture
-    def space(self):
-        return build_space("vit-cifar")
-
-    def text(self, space, architecture):
-        values = architecture.values
-        blocks = range(1, values["depth"] + 1)
-        return json.dumps(
-            {
-                "depth": values["depth"],
-                "embed_dim": values["embedding"],
-                "mlp_ratio": [values[f"block{b}.ratio"] for b in blocks],
-                "num_heads": [values[f"block{b}.heads"] for b in blocks],
-            }
-        )
 
 
 class TestSupernet(SupernetContract):
@@ -59,6 +34,22 @@ def homogeneous(space, depth, embedding, heads, ratio):
 
 def costs_of(space, architecture):
     return space.layers.costs(space.encode(architecture)).row(0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_autoformers_form_is_read(name):
+    space = build_space(name)
+    for genome in space.sample(20, np.random.default_rng(0)):
+        architecture = space.decode(genome)
+        values = architecture.values
+        blocks = range(1, values["depth"] + 1)
+        text = {
+            "depth": values["depth"],
+            "embed_dim": values["embedding"],
+            "mlp_ratio": [values[f"block{b}.ratio"] for b in blocks],
+            "num_heads": [values[f"block{b}.heads"] for b in blocks],
+        }
+        assert space.parse(json.dumps(text)) == architecture
 
 
 # --- published figures ----------------------------------------------------------------------------
@@ -195,8 +186,10 @@ def test_a_small_preset_learns():
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_fifty_architectures():
-    check_architectures(build_space("vit-digits"), 50, seed=0)
+    space = build_space("vit-digits")
+    check_subnets(space, space.sample_distinct(50, np.random.default_rng(0)))
 
 
 # --- bad input ------------------------------------------------------------------------------------

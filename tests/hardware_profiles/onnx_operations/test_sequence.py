@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
 from search_spaces import TensorSpec
-from tests.contracts.network_parity import assert_same_in_onnx, with_statistics
+from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
 
 SPEC = {"input": TensorSpec((6, 10), free=(1,))}
 
@@ -29,7 +29,7 @@ def sequences(batch: int, seed: int) -> tuple[torch.Tensor]:
 
 def assert_same(module: nn.Module) -> list[str]:
     """Compare, and return the operations of the file."""
-    model = assert_same_in_onnx(module.eval(), SPEC, ["output"], sequences)
+    model = assert_same_in_onnx(module.eval(), SPEC, sequences, ["output"])
     return [node.op_type for node in model.graph.node]
 
 

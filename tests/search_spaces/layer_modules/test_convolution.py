@@ -2,15 +2,13 @@ import itertools
 
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 
 from search_spaces import LayerSpec
-from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_kinds.classifier import CLASSIFIERS
 from search_spaces.layer_kinds.convolution import CONVOLUTIONS
 from search_spaces.layer_modules import layer_module, layer_skeleton
-from search_spaces.layer_spec import BYTES_PER_ELEMENT
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.elastic_contract import assert_formulas_equal_counts
 
 
 def conv_norm(**fields):
@@ -71,40 +69,13 @@ SPECS = [
 ]  # fmt: skip
 
 
-class ReadTwice(nn.Module):
-    """A layer whose input is read again after it."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, inputs):
-        return self.layer(inputs), inputs
-
-
 def test_every_kind_of_layer_is_tried():
     assert {spec.kind for spec in SPECS} == set(CONVOLUTIONS) | set(CLASSIFIERS)
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_formulas_equal_what_torch_does(kept):
+def test_formulas_equal_what_torch_does():
     for spec in SPECS:
-        # a chain of one, traced like a subnet: norms and blocks fall into their operations
-        layer = layer_module(spec)
-        module = fx.symbolic_trace(ReadTwice(layer) if kept else nn.Sequential(layer)).eval()
-        inputs = torch.zeros(1, *spec.inputs[0].shape)
-        kind = LAYER_KINDS[spec.kind]
-        computed = (
-            int(kind.macs(spec.values)),
-            int(kind.num_params(spec.values)),
-            int(kind.peak_elements(spec.values, (kept, False))) * BYTES_PER_ELEMENT,
-        )
-        counted = (
-            counted_macs(module, inputs),
-            counted_params(module),
-            peak_activation_bytes(module, inputs),
-        )
-        assert computed == counted, spec
+        assert_formulas_equal_counts(spec)
 
 
 def test_layers_halve_and_round_up_under_stride():

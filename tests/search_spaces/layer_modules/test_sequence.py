@@ -5,11 +5,8 @@ import torch
 from torch import nn
 
 from search_spaces import LayerSpec
-from search_spaces.layer_kinds import LAYER_KINDS
 from search_spaces.layer_modules import layer_module
-from search_spaces.layer_spec import BYTES_PER_ELEMENT
-from tests.contracts.elastic_contract import alone, random_inputs
-from tests.contracts.traced_costs import counted_macs, counted_params, peak_activation_bytes
+from tests.contracts.elastic_contract import assert_formulas_equal_counts
 
 
 def block_fields(channels, mid, scale, kernel, squeezed):
@@ -59,15 +56,9 @@ SPECS = [
 
 @pytest.mark.parametrize("kind", sorted({spec.kind for spec in SPECS}))
 def test_formulas_equal_what_torch_does(kind):
-    formulas = LAYER_KINDS[kind]
-    for spec in (spec for spec in SPECS if spec.kind == kind):
-        module, inputs = layer_module(spec).eval(), random_inputs(spec, 1, seed=0)
-        assert int(formulas.macs(spec.values)) == counted_macs(alone(spec, module), *inputs), spec
-        assert int(formulas.num_params(spec.values)) == counted_params(module), spec
-        for kept in itertools.product((False, True), repeat=min(2, len(inputs))):
-            network = alone(spec, module, [i for i, stays in enumerate(kept) if stays])
-            peak = int(formulas.peak_elements(spec.values, (*kept, False)[:2]))
-            assert peak * BYTES_PER_ELEMENT == peak_activation_bytes(network, *inputs), (spec, kept)
+    for spec in SPECS:
+        if spec.kind == kind:
+            assert_formulas_equal_counts(spec)
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 3), (3, 1), (3, 4), (5, 5)])
