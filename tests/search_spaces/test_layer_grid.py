@@ -96,13 +96,17 @@ def test_empty_slots_have_index_zero(space):
 
 
 def slow_costs(space, genome):
-    """Costs of one architecture by adding up its layers one by one."""
+    """Costs of one architecture by adding up its layers one by one.
+
+    Memory is that of layers of one input: two inputs may be one tensor, which counts once.
+    """
+    single = [s for _, s in space.layers.layers(genome) if len(s.inputs) == 1]
     layers = [(LAYER_KINDS[spec.kind], spec.values) for _, spec in space.layers.layers(genome)]
     return {
         "macs": sum(int(kind.macs(fields)) for kind, fields in layers),
         "num_params": sum(int(kind.num_params(fields)) for kind, fields in layers),
         "activation_bytes": BYTES_PER_ELEMENT
-        * max(int(kind.peak_elements(fields, (False, False))) for kind, fields in layers),
+        * max(int(LAYER_KINDS[s.kind].peak_elements(s.values, (False, False))) for s in single),
     }
 
 
