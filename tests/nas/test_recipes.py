@@ -11,21 +11,8 @@ from nas.exporting.manifest import Manifest
 from nas.exporting.verify import verify_folder
 from nas.run_directory import open_run
 from tests.conftest import ROOT
-from tests.nas.settings import TINY
+from tests.nas.settings import LEAST
 
-SHORT = (
-    "threads=1",
-    "data.validation_share=0.02",
-    "training.epochs=1",
-    "training.warm_up_epochs=0.5",
-    "training.num_random=1",
-    "accuracy.num_subnets=8",
-    "accuracy.calibration_samples=128",
-    "profile.max_specs=10",
-    "profile.num_calibration=5",
-    "profile.num_held_out=3",
-    "search.generations=2",
-)
 JOBS = {
     "resnet-cifar10 on CIFAR-10": ("resnet-cifar10", "cifar10", (3, 32), "data.max_samples=320"),
     "vit-cifar10 on MNIST": ("vit-cifar10", "mnist", (1, 28), "data.max_samples=640"),
@@ -41,7 +28,8 @@ JOBS = {
 def test_a_recipe_cut_short_ends_with_a_model_that_verifies(name, request, tmp_path, offline):
     recipe, published, (channels, side), samples = JOBS[name]
     folder = request.getfixturevalue(published)
-    settings = (*TINY, *SHORT, samples, f"data.source=parquet:{folder}", "training.flip=false")
+    data = (f"data.source=parquet:{folder}", "data.validation_share=0.02", samples)
+    settings = (*LEAST, "threads=1", *data)
     loaded = load_recipe(ROOT / "recipes" / f"{recipe}.toml", settings)
     result = nas.run(loaded, tmp_path / "run")
     run = open_run(tmp_path / "run")
