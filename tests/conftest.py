@@ -24,11 +24,28 @@ def profiles_of_tests(tmp_path_factory) -> Path:
     return folder
 
 
+def _published(name: str) -> Path:
+    """A folder of published data; `NAS_DATA` names its parent, else it lies beside the checkout."""
+    data = Path(os.environ.get("NAS_DATA") or ROOT.parent / "shared" / "data")
+    folder = data / name
+    if not folder.is_dir():
+        pytest.skip(f"no published {name} at {folder}; set NAS_DATA to the folder that holds them")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tables() -> Path:
-    """Folder of published tables; `NAS_DATA` names its parent, else it lies beside the checkout."""
-    data = Path(os.environ.get("NAS_DATA") or ROOT.parent / "shared" / "data")
-    folder = data / "tables"
-    if not folder.is_dir():
-        pytest.skip(f"no published tables at {folder}; set NAS_DATA to the folder that holds them")
-    return folder
+    """Folder of published tables."""
+    return _published("tables")
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """Folder of CIFAR-10: train.parquet and test.parquet."""
+    return _published("cifar10")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """Folder of MNIST: train.parquet and test.parquet."""
+    return _published("mnist")

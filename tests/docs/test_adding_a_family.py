@@ -1,11 +1,16 @@
 """The code of the page, run as a reader would run it."""
 
 import importlib
+import json
 import re
+import shlex
+import subprocess
 import sys
 
 import pytest
 
+from nas.exporting.manifest import Manifest
+from nas.exporting.verify import verify_folder
 from search_spaces import InputError, LayerSpec, SearchSpace, build_space
 from search_spaces.elastic import ELASTIC_LAYERS
 from search_spaces.layer_kinds import LAYER_KINDS
@@ -15,6 +20,8 @@ from tests.conftest import ROOT
 from tests.contracts.elastic_contract import ElasticContract
 from tests.contracts.space_contract import SpaceContract
 from tests.contracts.supernet_contract import SupernetContract
+from tests.nas.command_line import nas_script
+from tests.nas.settings import LEAST
 
 PAGE = ROOT / "docs" / "adding_a_family.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -93,3 +100,30 @@ def test_a_kind_may_bring_its_own_way_of_sharing(page_space):
     fields |= {"kernel": 3, "dilation": 1, "frames": 5}
     assert LayerSpec.of("mirrored_block", fields)["frames"] == 5
     assert ELASTIC_LAYERS["mirrored_block"] is Mirrored
+
+
+# --- run it ---------------------------------------------------------------------------------------
+
+
+def test_the_family_runs_as_the_page_says(page_space, tmp_path):
+    """By the command of the page, in the folder of the file, where nothing is registered yet."""
+    (command,) = re.findall(r"^    (nas run .*)$", PAGE.read_text(), re.MULTILINE)
+    (tmp_path / "my_family.py").write_text("\n\n".join(BLOCKS))
+    settings = [part for setting in (*LEAST, "data.max_samples=640") for part in ("--set", setting)]
+    process = subprocess.run(
+        [nas_script(), *shlex.split(command)[1:], *settings, "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    folder = tmp_path / "runs" / "small-images" / "subnets" / result["winner"]["architecture_id"]
+    checks = verify_folder(folder).checks
+    assert all(check.ok for check in checks if check.name != "latency"), checks
+    manifest = Manifest.load(folder / "manifest.json")
+    assert manifest.space == page_space.name
+    assert all(parity.ok for parity in manifest.parity.values())
+    assert (tmp_path / "runs" / "small-images" / "report.html").is_file()

@@ -75,6 +75,15 @@ def nas_command(tmp_path_factory):
     command.close()
 
 
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """Hugging Face's library fetches nothing and keeps nothing."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "home" / "datasets"))
+
+
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
     """The space that most tests use."""

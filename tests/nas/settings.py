@@ -1,4 +1,4 @@
-"""Settings of the small real run that tests look at."""
+"""Settings of small real runs."""
 
 TINY = (
     "training.epochs=2",
@@ -15,3 +15,19 @@ TINY = (
     "search.rounds=3",
     "search.budget=90%",
 )
+"""The run that most tests look at."""
+
+LEAST = (
+    *TINY,
+    "training.epochs=1",
+    "training.warm_up_epochs=0.5",
+    "training.num_random=1",
+    "accuracy.num_subnets=8",
+    "accuracy.calibration_samples=128",
+    "profile.max_specs=10",
+    "profile.num_calibration=5",
+    "profile.num_held_out=3",
+    "search.generations=2",
+    "search.budget=100%",  # whatever disturbs this machine meanwhile
+)
+"""The shortest way through all stages."""

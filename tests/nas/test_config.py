@@ -5,7 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from nas.config import Recipe, SearchConfig, check_budget, differing_keys, load_recipe
-from search_spaces import SPACES, InputError
+from nas.data import MODALITIES
+from nas.training.optimizers import OPTIMIZERS
+from search_spaces import SPACES, InputError, space_modality
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -29,7 +31,10 @@ def write(folder, text):
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} >= {"digits", "cifar10"}
+    assert {path.stem for path in RECIPES} == {
+        *("digits", "tdnn-digits", "text-docstrings", "imagenet-published"),
+        *("cifar10", "resnet-cifar10", "vit-cifar10", "nasnet-cifar10", "nasbench201-cifar10"),
+    }
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -37,6 +42,10 @@ def test_ready_made_recipes_load(path):
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe.space.name in SPACES
+    sources = MODALITIES[space_modality(recipe.space.name)].sources
+    assert recipe.data.source.partition(":")[0] in sources
+    assert recipe.training.optimizer in OPTIMIZERS
+    assert path.read_text().startswith("# ")  # what it needs and takes
 
 
 def test_digits_recipe_is_the_embedded_default():

@@ -17,21 +17,8 @@ from nas.exporting.verify import verify_folder
 from nas.results import RunResult
 from nas.run_directory import open_run
 from search_spaces import SPACES
-from tests.nas.settings import TINY
+from tests.nas.settings import LEAST
 
-SMALL = (
-    "training.epochs=1",
-    "training.warm_up_epochs=0.5",
-    "training.num_random=1",
-    "data.max_samples=640",
-    "accuracy.num_subnets=8",
-    "accuracy.calibration_samples=128",
-    "profile.max_specs=10",
-    "profile.num_calibration=5",
-    "profile.num_held_out=3",
-    "search.generations=2",
-    "search.budget=100%",  # whatever disturbs this machine meanwhile
-)
 ADAMW = ("training.optimizer=adamw", "training.learning_rate=0.002")
 FAMILIES = {
     "resnet-digits": ("training.flip=true",),
@@ -98,7 +85,7 @@ class Job:
 
 
 def finish(name: str, path: Path) -> Job:
-    settings = (*TINY, *SMALL, f"space.name={name}", *FAMILIES[name])
+    settings = (*LEAST, "data.max_samples=640", f"space.name={name}", *FAMILIES[name])
     return Job(name, path, nas.run(out=path, overrides=settings))
 
 

@@ -16,7 +16,7 @@ from nas.training.checkpoint import load_checkpoint, read_state
 from search_spaces import InputError
 from search_spaces.published_weights import convert
 from tests.contracts.published import RunsCode, published_mobilenet
-from tests.nas.settings import TINY
+from tests.nas.settings import LEAST
 
 
 @dataclass(frozen=True)
@@ -323,16 +323,8 @@ def test_training_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, first, n
 
 def test_weights_of_a_finished_run_are_searched_without_training(tmp_path, finished):
     start = finished.open()
-    overrides = [
-        *TINY,
-        f"training.weights={start.checkpoint_path}",
-        "training.epochs=0",
-        "accuracy.num_subnets=8",
-        "profile.max_specs=10",
-        "profile.num_calibration=5",
-        "profile.num_held_out=3",
-        "search.generations=2",
-    ]
+    weights = (f"training.weights={start.checkpoint_path}", "training.epochs=0")
+    overrides = (*LEAST, *weights)
     result = nas.run(out=tmp_path / "run", overrides=overrides)
     again = open_run(tmp_path / "run")
     ours, theirs = (dict(load_supernet(one).named_parameters()) for one in (again, start))

@@ -492,15 +492,6 @@ def test_every_source_of_the_library_names_the_extra(source):
         load(source)
 
 
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Nothing is fetched, nothing is kept."""
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "home" / "datasets"))
-
-
 def write_parquet(path, images, labels):
     """A file as the library writes it, with class names in its metadata."""
     import pyarrow
