@@ -12,6 +12,7 @@ NAMES = [
     "create_run",
     "export",
     "fit_predictors",
+    "import_weights",
     "load_recipe",
     "measure_accuracy",
     "open_run",
