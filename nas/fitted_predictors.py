@@ -109,6 +109,19 @@ def describe_error(name: str, unit: str, report: ErrorReport) -> list[str]:
     return lines
 
 
+def no_better_than_costs(report: ErrorReport) -> str | None:
+    """Warn where a line through MACs or parameters ranks unseen subnets better."""
+    ranks = {
+        name: other.kendall
+        for name, other in report.baselines.items()
+        if name != "constant" and other.kendall is not None
+    }
+    best = max(ranks, key=lambda name: ranks[name], default=None)
+    if best is None or report.kendall is None or report.kendall >= ranks[best]:
+        return None
+    return f"  warning: {best} alone ranks better; raise accuracy.num_subnets, or train longer"
+
+
 def _figures(report: ErrorReport, unit: str) -> str:
     tau = "   n/a" if report.kendall is None else f"{report.kendall:6.3f}"
     rho = "   n/a" if report.spearman is None else f"{report.spearman:6.3f}"

@@ -23,7 +23,12 @@ from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.fitted_latency import FittedLatency
-from nas.fitted_predictors import FittedAccuracy, describe_error, quantity_name
+from nas.fitted_predictors import (
+    FittedAccuracy,
+    describe_error,
+    no_better_than_costs,
+    quantity_name,
+)
 from nas.importing import import_published
 from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
@@ -232,6 +237,8 @@ def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
         save_predictors(this, accuracy, latency)
     name = quantity_name(accuracy.quantity, this.recipe.task)
     lines = describe_error(name, "", accuracy.report)
+    if warning := no_better_than_costs(accuracy.report):
+        lines.append(warning)
     lines += describe_error(f"latency ({latency.method})", "ms", latency.report)
     if latency.reason:
         lines.append(f"  chosen: {latency.reason}")

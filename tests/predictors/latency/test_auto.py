@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from predictors.latency import LATENCY_PREDICTORS
-from predictors.latency.auto import Auto
+from predictors.latency.auto import Auto, _preferred
 from predictors.latency.regression import LatencyRegression
 from predictors.latency.transfer import Transfer
 from predictors.predictor import Prediction
@@ -246,3 +246,11 @@ def test_auto_compares_all_that_is_available():
     auto.fit(population, latency)
     assert set(auto.choice.errors) == {"calibrated-table", "table", "regression"}
     assert auto.choice.name == "calibrated-table"
+
+
+def test_many_times_the_error_is_clear_however_few_were_measured():
+    few = {"table": np.array([9.0, 0.1, 0.1, 0.1, 9.0]), "regression": np.full(5, 0.01)}
+    excess = few["table"] - few["regression"]
+    assert excess.mean() <= 2 * excess.std(ddof=1) / np.sqrt(5)  # by chance, for all these tell
+    assert _preferred(few) == "regression"
+    assert _preferred({**few, "regression": np.full(5, 0.5)}) == "table"
