@@ -105,6 +105,7 @@ def test_a_kind_may_bring_its_own_way_of_sharing(page_space):
 # --- run it ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_family_runs_as_the_page_says(page_space, tmp_path):
     """By the command of the page, in the folder of the file, where nothing is registered yet."""
     (command,) = re.findall(r"^    (nas run .*)$", PAGE.read_text(), re.MULTILINE)

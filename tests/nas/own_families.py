@@ -1,6 +1,6 @@
 """Families, data and tasks as a user brings them: `python:tests.nas.own_families:...`.
 
-Small on purpose, of every modality; their layers are registered when this is imported.
+Small on purpose, of every modality; their layers are registered when a space is built.
 """
 
 import math
@@ -12,12 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardware_profiles.onnx_graph import MODULES
-from hardware_profiles.onnx_operations.call import Call, Graph, module_weight
 from search_spaces import Dimension, LayerSlot, LayerSpec, SearchSpace, TensorSpec, build_space
 from search_spaces.layer_kind import Fields, Kept, LayerKind
-from search_spaces.layer_kinds import LAYER_KINDS
-from search_spaces.layer_modules import LAYER_MODULES
+from search_spaces.registration import register_layer_kind
 
 HERE = f"python:{__name__}"
 
@@ -100,13 +97,13 @@ KINDS = {
 }
 
 
-def _emit_embedding(graph: Graph, call: Call) -> None:
-    graph.add("Gather", [module_weight(graph, call, "weight"), *call.inputs], call.output)
+MODULES = {"own_words": Words, "own_head": Head, "own_frames": Frames}
 
 
-LAYER_KINDS.update(KINDS)
-LAYER_MODULES.update({"own_words": Words, "own_head": Head, "own_frames": Frames})
-MODULES.setdefault(nn.Embedding, _emit_embedding)
+def make_known() -> None:
+    """Register the kinds: when a space is built, so that a mere import changes nothing."""
+    for name, kind in KINDS.items():
+        register_layer_kind(name, kind, MODULES[name])
 
 
 # --- spaces ---------------------------------------------------------------------------------------
@@ -114,6 +111,7 @@ MODULES.setdefault(nn.Embedding, _emit_embedding)
 
 def text_space(num_classes: int = 2, vocabulary: int = 100, length: int = 12) -> SearchSpace:
     """Classes of short texts."""
+    make_known()
 
     def words(v: Mapping[str, Any]) -> dict[str, Any]:
         return {"vocabulary": vocabulary, "length": length, "width": v["width"]}
@@ -140,6 +138,7 @@ def text_space(num_classes: int = 2, vocabulary: int = 100, length: int = 12) ->
 
 def sequence_space(num_classes: int = 2, num_features: int = 8, frames: int = 8) -> SearchSpace:
     """Numbers from sequences of any length."""
+    make_known()
 
     def body(v: Mapping[str, Any]) -> dict[str, Any]:
         return {

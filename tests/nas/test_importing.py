@@ -307,6 +307,7 @@ def first(folder) -> Run:
     return found
 
 
+@pytest.mark.slow
 def test_training_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, first, nas_command):
     recipe = load_recipe(None, [*SHORT, f"training.weights={first.checkpoint_path}", "seed=1"])
     whole, stopped = (nas.create_run(tmp_path / name, recipe) for name in ("whole", "stopped"))
@@ -321,6 +322,7 @@ def test_training_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, first, n
     assert records[0]["loss"] < first.metrics.read()[0]["loss"]  # not from random weights
 
 
+@pytest.mark.slow
 def test_weights_of_a_finished_run_are_searched_without_training(tmp_path, finished):
     start = finished.open()
     weights = (f"training.weights={start.checkpoint_path}", "training.epochs=0")
