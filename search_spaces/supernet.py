@@ -1,5 +1,6 @@
 """The weight-sharing network, and how a subnet leaves it."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -86,8 +87,14 @@ class Supernet(nn.Module):
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         check_inputs(network.inputs, given, f"architecture {architecture}")
         values = dict(zip(network.inputs, given, strict=True))
+        waiting = Counter(name for layer in network.layers for name in layer.reads)
+        waiting.update(network.outputs.values())
         for layer in network.layers:
             reads = [values[name] for name in layer.reads]
+            waiting.subtract(layer.reads)
+            for name in set(layer.reads):
+                if not waiting[name]:  # so that its memory serves again, as in a subnet
+                    del values[name]
             outputs = self.slots[layer.name](layer.spec, *reads)
             dropped = layer.droppable and drop_path is not None and drop_path.probability > 0
             values[layer.name] = drop_path(outputs) if dropped and drop_path else outputs
