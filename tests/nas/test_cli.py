@@ -130,7 +130,7 @@ def test_search_json(copied, nas_command):
 
 
 def test_export_json(copied, nas_command):
-    answer = nas_command("export", copied, "smallest", "--json")
+    answer = nas_command("export", copied, "largest", "--json")
     assert answer.code == 0, answer.stderr
     data = answer.json
     assert {"directory", "files", "parity", "measured_latency_ms"} <= set(data)
