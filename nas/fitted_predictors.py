@@ -71,14 +71,14 @@ def fit_accuracy(
     predicted = np.empty(len(measured))
     guesses = {key: np.empty(len(measured)) for key in ("constant", *known)}
     for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(measured):
-        predictor = build(space, seed)
+        predictor = build(space, seed, None)
         predictor.fit(samples.population[train], measured[train])
         predicted[test] = predictor.predict(samples.population[test]).mean
         guesses["constant"][test] = np.median(measured[train])
         for key, cost in known.items():
             line = np.polyfit(np.log(cost[train]), measured[train], 1)
             guesses[key][test] = np.polyval(line, np.log(cost[test]))
-    final = build(space, seed)
+    final = build(space, seed, None)
     final.fit(samples.population, measured)
     report = error_report(
         predicted,

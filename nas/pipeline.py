@@ -37,7 +37,7 @@ from nas.results import ExportResult, Front, RunResult, SearchResult, metric_tex
 from nas.run_directory import Run, create_run_directory, is_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
-from nas.searching.search import SEARCHERS
+from nas.searching.searchers import SEARCHERS
 from nas.subnet.sample import AccuracySamples, sample_accuracy
 from nas.training import STRATEGIES
 from nas.training.optimizers import OPTIMIZERS

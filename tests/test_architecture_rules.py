@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.runtimes import RUNTIMES
-from nas.searching.search import SEARCHERS
+from nas.searching.searchers import SEARCHERS
 from nas.training import STRATEGIES
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS

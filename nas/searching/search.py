@@ -6,23 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pymoo.indicators.hv import HV
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from nas.config import SearchConfig
-from nas.searching.nsga2 import NSGA2Searcher
+from nas.searching.pareto import hypervolume, non_dominated
 from nas.searching.problem import Evaluation, SearchProblem
-from nas.searching.searcher import Searcher
-from search_spaces import InfeasibleError, Population, SearchSpace, unknown_name
-
-
-def _nsga2(space: SearchSpace, config: SearchConfig, rng: np.random.Generator) -> Searcher:
-    return NSGA2Searcher(space, rng, population_size=config.population)
-
-
-SEARCHERS: dict[str, Callable[[SearchSpace, SearchConfig, np.random.Generator], Searcher]] = {
-    "nsga2": _nsga2,
-}
+from nas.searching.searchers import SEARCHERS, SearcherSettings
+from search_spaces import InfeasibleError, Population, unknown_name
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,10 @@ def search(
     if config.searcher not in SEARCHERS:
         raise unknown_name("searcher", config.searcher, SEARCHERS)
     problem.check_feasible()
-    searcher = SEARCHERS[config.searcher](problem.part.space, config, rng)
+    settings = SearcherSettings(
+        population=config.population, evaluations=config.population * config.generations
+    )
+    searcher = SEARCHERS[config.searcher](problem.part.space, rng, settings)
     populations: list[Population] = []
     for generation in range(config.generations):
         population = searcher.ask()
@@ -91,14 +83,3 @@ def _outcome(problem: SearchProblem, seen: Population) -> SearchOutcome:
         ),
         len(seen),
     )
-
-
-def non_dominated(objectives: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the rows of `n x m` minimised objectives that no other row beats, in order."""
-    return np.sort(NonDominatedSorting().do(objectives, only_non_dominated_front=True))
-
-
-def hypervolume(objectives: npt.NDArray[np.float64], reference: tuple[float, float]) -> float:
-    """Share of the box from 0 to `reference` that `n x 2` minimised objectives dominate."""
-    scaled = objectives / np.maximum(reference, np.finfo(np.float64).tiny)
-    return float(HV(ref_point=np.ones(2))(scaled))

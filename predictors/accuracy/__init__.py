@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 from predictors.accuracy.gaussian_process import GaussianProcessAccuracy
+from predictors.encodings import Encoding
 from predictors.predictor import Predictor
 from search_spaces import SearchSpace
 
-ACCURACY_PREDICTORS: dict[str, Callable[[SearchSpace, int], Predictor]] = {
+AccuracyBuilder = Callable[[SearchSpace, int, Encoding | None], Predictor]
+
+ACCURACY_PREDICTORS: dict[str, AccuracyBuilder] = {
     "gaussian-process": GaussianProcessAccuracy,
 }
-"""Name -> builder(space, seed)."""
+"""Name -> builder(space, seed, features); `features` are further columns, as zero-cost scores."""

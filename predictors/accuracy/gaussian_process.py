@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from predictors.encodings import Encoding
 from predictors.predictor import Prediction, Vector
 from search_spaces import InputError, Population, SearchSpace
 
@@ -23,10 +24,11 @@ class GaussianProcessAccuracy:
     Args:
         space: what populations are of.
         seed: of the likelihood's restarts.
+        features: further columns, n x k.
     """
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
-        self._space = space
+    def __init__(self, space: SearchSpace, seed: int = 0, features: Encoding | None = None) -> None:
+        self._space, self._more = space, features
         self._centre: Vector = np.zeros(3)
         self._scale: Vector = np.ones(3)
         kernel = ConstantKernel(1.0) * Matern(3.0, (0.1, 1e3), nu=2.5) + WhiteKernel(

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from nas.config import SearchConfig
-from nas.searching.search import SEARCHERS, hypervolume, non_dominated
-from nas.searching.searcher import Searcher
+from nas.searching.pareto import hypervolume, non_dominated
+from nas.searching.searchers import SEARCHERS, Searcher, SearcherSettings
 from search_spaces import Dimension, SearchSpace
 
 TARGETS = (0.15, 0.85)  # shares of the option range that two objectives pull to
@@ -53,8 +52,8 @@ class SearcherContract:
 
     def searcher(self, space: SearchSpace, seed: int = 0) -> Searcher:
         """A new searcher."""
-        config = SearchConfig(searcher=self.name, population=self.population)
-        return SEARCHERS[self.name](space, config, np.random.default_rng(seed))
+        settings = SearcherSettings(population=self.population)
+        return SEARCHERS[self.name](space, np.random.default_rng(seed), settings)
 
     def run(
         self, space: SearchSpace, seed: int = 0, generations: int | None = None, limit: float = 9.0

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.config import SearchConfig
+from nas.searching.pareto import hypervolume, non_dominated
 from nas.searching.problem import Limits, SearchProblem, descend
-from nas.searching.search import hypervolume, non_dominated, search
+from nas.searching.search import search
 from predictors.predictor import Prediction
 from search_spaces import Dimension, InfeasibleError, InputError, SearchSpace, build_space
 from search_spaces.part import SpacePart

@@ -3,17 +3,18 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.infill import InfillCriterion
 from pymoo.core.population import Population as Individuals
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
+from nas.searching.searchers.proposed import Proposed
+from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
 from search_spaces import Population, SearchSpace
 
 MATING_ROUNDS = 20  # before random architectures fill a generation up
-FILLING_ROUNDS = 20
+FAILED = 1e30  # cost and violation of an evaluation that failed
 
 
 class NSGA2Searcher:
@@ -23,29 +24,23 @@ class NSGA2Searcher:
     Selection and survival are pymoo's; sampling, crossover and mutation are the space's, on whole
     matrices. The first population spreads from the smallest to the largest architecture. Nothing is
     proposed twice.
-
-    Args:
-        num_objectives: m, columns of the costs it will be told.
-        population_size: architectures a generation.
     """
 
+    notes: tuple[str, ...] = ()
+
     def __init__(
-        self,
-        space: SearchSpace,
-        rng: np.random.Generator,
-        num_objectives: int = 2,
-        population_size: int = 100,
+        self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
     ) -> None:
-        first = np.concatenate(
-            [space.smallest(), space.largest(), space.sample_levels(4 * population_size, rng)]
-        )
+        size = settings.population
+        given = [] if settings.start is None else [space.canonicalize(settings.start)]
+        drawn = [space.smallest(), space.largest(), space.sample_levels(4 * size, rng)]
         self._mating = _IndexMating(space, rng)
         self._algorithm = NSGA2(
-            pop_size=population_size,
-            sampling=space.unique(first)[:population_size],
+            pop_size=size,
+            sampling=space.unique(np.concatenate(given + drawn))[:size],
             mating=self._mating,
         )
-        problem = Problem(space.num_dimensions, num_objectives, n_ieq_constr=1, vtype=int)
+        problem = Problem(space.num_dimensions, settings.num_objectives, n_ieq_constr=1, vtype=int)
         self._algorithm.setup(
             problem, termination=NoTermination(), seed=int(rng.integers(2**31)), verbose=False
         )
@@ -57,18 +52,16 @@ class NSGA2Searcher:
         if self._asked is None or len(self._asked) == 0:
             return np.zeros((0, self._algorithm.problem.n_var), dtype=np.int16)
         population = np.asarray(self._asked.get("X"), dtype=np.int16)
-        self._mating.remember(population)
+        self._mating.proposed.add(population)
         return population
 
-    def tell(
-        self,
-        population: Population,
-        costs: npt.NDArray[np.float64],
-        violations: npt.NDArray[np.float64],
-    ) -> None:
+    def tell(self, population: Population, costs: Costs, violations: Violations) -> None:
         """Learn the costs and violations of the architectures asked last."""
         if self._asked is None or len(population) != len(self._asked):
             raise AssertionError("tell what was asked")
+        failed = np.isnan(costs).any(axis=1)
+        costs = np.where(failed[:, None], FAILED, costs)
+        violations = np.where(failed, FAILED, violations)
         self._asked.set("F", costs, "G", violations[:, None])
         for individual in self._asked:
             individual.evaluated.update({"F", "G", "H"})
@@ -81,26 +74,20 @@ class _IndexMating(InfillCriterion):  # type: ignore[misc]
     def __init__(self, space: SearchSpace, rng: np.random.Generator) -> None:
         super().__init__()
         self._space, self._rng = space, rng
-        self._weights = rng.integers(-(2**62), 2**62, space.num_dimensions)
-        self._proposed = np.zeros(0, dtype=np.int64)
-
-    def remember(self, population: Population) -> None:
-        """Never propose these again."""
-        self._proposed = np.concatenate([self._proposed, self._hash(population)])
+        self.proposed = Proposed(space, rng)
 
     def do(self, problem: Problem, pop: Individuals, n_offsprings: int, **_: Any) -> Individuals:
         """Return `n_offsprings` new architectures; fewer, or none, where hardly any are left."""
         children = np.zeros((0, self._space.num_dimensions), dtype=np.int16)
-        for number in range(MATING_ROUNDS + FILLING_ROUNDS):
-            if number < MATING_ROUNDS:
-                drawn = self._children(pop, n_offsprings)
-            else:
-                drawn = self._space.sample(4 * n_offsprings, self._rng)
-            fresh = drawn[~np.isin(self._hash(drawn), self._proposed)]
-            children = self._space.unique(np.concatenate([children, fresh]))[:n_offsprings]
-            if len(children) == n_offsprings:
+        for _round in range(MATING_ROUNDS):
+            if len(children) >= n_offsprings:
                 break
-        return Individuals.new("X", children)
+            bred = self._children(pop, n_offsprings)
+            children = self.proposed.fresh(np.concatenate([children, bred]))
+        if len(children) < n_offsprings:
+            drawn = self.proposed.draw(n_offsprings, self._rng)
+            children = self.proposed.fresh(np.concatenate([children, drawn]))
+        return Individuals.new("X", children[:n_offsprings])
 
     def _children(self, pop: Individuals, n: int) -> Population:
         genomes = np.asarray(pop.get("X"), dtype=np.int16)
@@ -114,9 +101,3 @@ class _IndexMating(InfillCriterion):  # type: ignore[misc]
         parents = np.where(better, rivals[:, 0], rivals[:, 1])
         children = self._space.crossover(genomes[parents[0]], genomes[parents[1]], self._rng)
         return self._space.mutate(children, 1 / self._space.num_dimensions, self._rng)
-
-    def _hash(self, population: Population) -> npt.NDArray[np.int64]:
-        """One number per row, equal for equal networks; others collide once in 2^64."""
-        keys = self._space.equivalence_key(population).astype(np.int64)
-        hashed: npt.NDArray[np.int64] = (keys * self._weights[: keys.shape[1]]).sum(axis=1)
-        return hashed

@@ -1,14 +1,9 @@
 import numpy as np
 import pytest
 
-from nas.searching.nsga2 import NSGA2Searcher
-from nas.searching.search import SEARCHERS
+from nas.searching.searchers import SearcherSettings
+from nas.searching.searchers.nsga2 import NSGA2Searcher
 from tests.contracts.searcher_contract import SearcherContract, rows, synthetic_space
-
-
-@pytest.mark.parametrize("name", SEARCHERS)
-def test_every_searcher_has_its_contract_suite(name):
-    assert name in {suite.name for suite in SearcherContract.__subclasses__()}
 
 
 class TestNSGA2(SearcherContract):
@@ -22,7 +17,9 @@ class TestNSGA2(SearcherContract):
 
     def test_more_than_two_objectives(self):
         space = synthetic_space()
-        searcher = NSGA2Searcher(space, np.random.default_rng(0), 3, population_size=16)
+        searcher = NSGA2Searcher(
+            space, np.random.default_rng(0), SearcherSettings(num_objectives=3, population=16)
+        )
         for _ in range(4):
             population = searcher.ask()
             costs = np.random.default_rng(1).random((len(population), 3))

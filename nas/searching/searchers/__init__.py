@@ -1,0 +1,26 @@
+"""Searchers: one a file, all of them by name."""
+
+from nas.searching.searchers.nsga2 import NSGA2Searcher
+from nas.searching.searchers.searcher import (
+    Costs,
+    Known,
+    Searcher,
+    SearcherBuilder,
+    SearcherSettings,
+    Violations,
+)
+
+SEARCHERS: dict[str, SearcherBuilder] = {
+    "nsga2": NSGA2Searcher,
+}
+"""Name -> builder(space, rng, settings)."""
+
+__all__ = [
+    "SEARCHERS",
+    "Costs",
+    "Known",
+    "Searcher",
+    "SearcherBuilder",
+    "SearcherSettings",
+    "Violations",
+]
