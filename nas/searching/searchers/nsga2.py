@@ -59,7 +59,7 @@ class NSGA2Searcher:
         """Learn the costs and violations of the architectures asked last."""
         if self._asked is None or len(population) != len(self._asked):
             raise AssertionError("tell what was asked")
-        failed = np.isnan(costs).any(axis=1)
+        failed = np.asarray(np.isnan(costs).any(axis=1))
         costs = np.where(failed[:, None], FAILED, costs)
         violations = np.where(failed, FAILED, violations)
         self._asked.set("F", costs, "G", violations[:, None])
