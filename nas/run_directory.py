@@ -69,6 +69,7 @@ class Run:
         self.accuracy_samples = AppendLog(path / "accuracy_samples.jsonl")
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
+        self.validations = AppendLog(path / "search" / "validations.jsonl")
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 

@@ -32,10 +32,13 @@ class Proposed:
 
     def fresh(self, population: Population) -> Population:
         """Return the rows that are new, each network once, in order."""
-        hashes = self._hash(population)
-        _, first = np.unique(hashes, return_index=True)
-        first.sort()
-        return population[first[~self._is_known(hashes[first])]]
+        first = self.first_of_each(population)
+        return population[first[~self._is_known(self._hash(population[first]))]]
+
+    def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
+        """Return the rows at which each network of a population stands first, ascending."""
+        _, first = np.unique(self._hash(population), return_index=True)
+        return np.sort(first)
 
     def draw(self, n: int, rng: np.random.Generator) -> Population:
         """Draw `n` new architectures at random; fewer where hardly any are left."""
