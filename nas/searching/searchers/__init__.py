@@ -1,6 +1,7 @@
 """Searchers: one a file, all of them by name."""
 
 from nas.searching.searchers.nsga2 import NSGA2Searcher
+from nas.searching.searchers.random import RandomSearcher
 from nas.searching.searchers.searcher import (
     Costs,
     Known,
@@ -11,6 +12,7 @@ from nas.searching.searchers.searcher import (
 )
 
 SEARCHERS: dict[str, SearcherBuilder] = {
+    "random": RandomSearcher,
     "nsga2": NSGA2Searcher,
 }
 """Name -> builder(space, rng, settings)."""

@@ -50,6 +50,10 @@ class SearcherSettings:
     storage: str | None = None
     study: str = "search"
 
+    def first(self, space: SearchSpace) -> Population:
+        """Return `start`, canonical; no rows without it."""
+        return space.smallest()[:0] if self.start is None else space.canonicalize(self.start)
+
 
 class Searcher(Protocol):
     """Proposes architectures and learns from what they cost.
