@@ -40,15 +40,19 @@ class Proposed:
         """Return the rows at which each network of a population stands first, ascending."""
         return np.array(list(_first_of_each(self._hash(population)).values()), dtype=np.intp)
 
-    def draw(self, n: int, rng: np.random.Generator) -> Population:
+    def draw(self, n: int, rng: np.random.Generator, levels: bool = False) -> Population:
         """Draw `n` new architectures at random; fewer where hardly any are left, in a small space
         where there are no more.
+
+        Args:
+            levels: spread from the smallest to the largest architecture, not over the options.
         """
+        sample = self._space.sample_levels if levels else self._space.sample
         found = np.zeros((0, self._space.num_dimensions), dtype=np.int16)
         for _ in range(MAX_ROUNDS):
             if len(found) >= n:
                 return found[:n]
-            drawn = self._space.sample(4 * n, rng)
+            drawn = sample(4 * n, rng)
             found = self.fresh(np.concatenate([found, drawn]))
         if self._space.num_architectures <= ENUMERABLE:
             every = self._space.all_architectures()
