@@ -50,7 +50,7 @@ class SearcherContract:
     generations = 15
     population = 24
     learns = True  # random search does not
-    least_feasible = 0.5  # of the last fifth, where less than a tenth of the space is
+    least_feasible = 0.5  # of the last fifth, where a hundredth of the space is
     one_at_a_time = False  # whether an answer is a batch, not a population
 
     def searcher(self, space: SearchSpace, seed: int = 0, **settings) -> Searcher:
