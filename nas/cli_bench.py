@@ -105,6 +105,9 @@ def search(
         str, typer.Option(help="The objective; without: the first with `acc` in its name.")
     ] = "",
     targets: Annotated[str, typer.Option(help="Latencies to minimise beside the error.")] = "",
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV of zero-cost scores that searchers may know.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches of each searcher.")] = 50,
     evaluations: Annotated[int, typer.Option(min=1, help="Distinct networks at most.")] = 500,
     population: Annotated[int, typer.Option(min=2, help="Of a generation.")] = 20,
@@ -127,6 +130,7 @@ def search(
     Example: nas bench search --table nasbench201_cifar10.csv.gz --targets pixel3
     """
     from hardware_profiles.artifact import write_atomic
+    from nas.benchmarking.scores import read_scores
     from nas.benchmarking.search import SearchBenchmark, run_search_benchmark
     from nas.benchmarking.search_rows import search_table, write_search_rows
     from nas.benchmarking.tables import read_table
@@ -146,9 +150,11 @@ def search(
         reference_error=reference_error,
         reference_latency=reference_latency,
     )
-    read = read_table(table, build_space(space))
+    built = build_space(space)
+    read = read_table(table, built)
+    features = read_scores(scores, built) if scores else None
     with progress_bar("bench", len(settings.searchers) * seeds) as advance:
-        results = list(run_search_benchmark(read, settings, advance=advance))
+        results = list(run_search_benchmark(read, settings, features, advance))
     rows = [row for row, _ in results]
     if out is not None:
         write_search_rows(out, rows)

@@ -94,12 +94,15 @@ def run_search_benchmark(
         advance: told the number of searches done and which searcher is at work.
 
     Raises:
-        InputError: an unknown searcher, column or target, or a table that lacks architectures.
+        InputError: an unknown searcher, column or target, a table that lacks architectures, or
+            features that do.
     """
     for name in settings.searchers:
         if name not in SEARCHERS:
             raise unknown_name("searcher", name, SEARCHERS)
     objectives = table_objectives(table, settings.accuracy_column, settings.targets)
+    if features is not None:
+        features(objectives.table.population)  # all of them, before hours are spent
     for position, name in enumerate(settings.searchers):
         started, traces = time.perf_counter(), []
         for seed in range(settings.seeds):

@@ -230,6 +230,28 @@ def test_rows_as_json_and_csv(bench, path, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_scores_reach_the_searchers(bench, path, space, monkeypatch, tmp_path):
+    seen = []
+
+    def build(built, rng, settings):
+        seen.append(settings.features(built.all_architectures()))
+        return Listed(built.all_architectures(), 20)
+
+    monkeypatch.setitem(SEARCHERS, "scripted", build)
+    digits = [layer_digits(space.decode(genome)) for genome in space.all_architectures()]
+    scores = tmp_path / "scores.csv"
+    lines = [f"{text},{sum(map(int, text))}\n" for text in digits]
+    scores.write_text("arch,zen\n" + "".join(lines))
+    words = ("--table", path, "--space", SPACE, "--searchers", "scripted", "--seeds", 1)
+    result = bench(*words, "--evaluations", 20, "--scores", scores)
+    assert result.exit_code == 0, result.output
+    assert seen[0].shape == (6561, 1)
+    assert seen[0][0] == seen[0].min() < seen[0][-1] == seen[0].max()
+    scores.write_text("arch,zen\n" + "".join(lines[:100]))
+    result = bench(*words, "--scores", scores)
+    assert isinstance(result.exception, InputError)
+
+
 def test_the_same_seed_gives_the_same_rows(bench, path):
     words = ("--table", path, "--space", SPACE, "--searchers", "random", "--seeds", 3, "--json")
     first, again, other = (
