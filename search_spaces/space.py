@@ -173,6 +173,26 @@ class SearchSpace:
         canonical = self.canonicalize(population)
         return self._network_key(canonical) if self._network_key else canonical
 
+    def with_network_key(
+        self, network_key: Callable[[Population], npt.NDArray[np.int16]]
+    ) -> "SearchSpace":
+        """Return the same space where other architectures are the same network.
+
+        Args:
+            network_key: maps canonical genomes to rows, `n x k`, equal where the networks are.
+        """
+        return SearchSpace(
+            self.name,
+            self.dimensions,
+            self.slots,
+            self._parse_values,
+            self.settings,
+            network_key,
+            self.modality,
+            self.inputs,
+            self.output_slots,
+        )
+
     def unique(self, population: Population) -> Population:
         """Drop architectures whose equivalence key came before, keeping the order."""
         return population[_first_of_each(self.equivalence_key(population))]
@@ -214,6 +234,16 @@ class SearchSpace:
                 break
             found = self.unique(np.concatenate([found, self.sample(n, rng)]))
         return found[:n]
+
+    def all_architectures(self) -> Population:
+        """Return every canonical architecture, `num_architectures x d`: for small spaces."""
+        population = np.zeros((1, self.num_dimensions), dtype=np.int16)
+        for i, num_options in enumerate(self.num_options.tolist()):
+            counts = np.where(self.active(population)[:, i], num_options, 1)
+            first = np.repeat(np.cumsum(counts) - counts, counts)
+            population = np.repeat(population, counts, axis=0)
+            population[:, i] = np.arange(len(first)) - first
+        return population
 
     def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
         """Change every active dimension with probability `rate` to another option, uniformly.

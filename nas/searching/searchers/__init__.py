@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from nas.searching.searchers.evolution import constrained_evolution, regularised_evolution
+from nas.searching.searchers.local_search import LocalSearcher
 from nas.searching.searchers.nsga2 import NSGA2Searcher
+from nas.searching.searchers.random import RandomSearcher
 from nas.searching.searchers.searcher import (
     Costs,
     Known,
@@ -26,6 +29,10 @@ def _optuna(method: str) -> SearcherBuilder:
 
 
 SEARCHERS: dict[str, SearcherBuilder] = {
+    "random": RandomSearcher,
+    "local-search": LocalSearcher,
+    "regularised-evolution": regularised_evolution,
+    "constrained-evolution": constrained_evolution,
     "nsga2": NSGA2Searcher,
     "optuna-gp": _optuna("gp"),
     "optuna-nsga2": _optuna("nsga2"),

@@ -11,6 +11,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.optuna_study import open_study
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
@@ -21,6 +22,7 @@ WORKER = "worker"  # attribute of a trial in a shared study: "host:process"
 # What a network that keeps every limit is told to exceed them by: by how much it stays below is not
 # known, and at 0 a model of the constraint would give it even odds
 SLACK = -0.1
+Told = tuple[list[float], float]  # costs and violation
 RANDOM_ROUNDS = 5  # other workers may take what was put in the queue
 
 
@@ -85,20 +87,19 @@ class OptunaSearcher:
         self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings, method: str
     ) -> None:
         self._space, self._rng, self._method = space, rng, METHODS[method]
+        self._settings = settings
         seed = int(rng.integers(2**31))
         self._study = open_study(space, settings, self._method.build(seed, space, settings))
         self._shared = settings.storage is not None
         self._size = settings.population if self._method.generations else settings.batch
         self._proposed = Proposed(space, rng)
-        self._known: dict[bytes, tuple[list[float], float]] = {}  # by network: costs, violation
+        self._known: dict[bytes, Told] = {}  # by network
         self._elsewhere: set[bytes] = set()  # networks that other workers evaluate now
         self._finished: set[int] = set()  # trials looked at
         self._asked: list[Trial] = []
         if self._shared:
             self._catch_up()
-        if settings.start is not None:
-            start = space.canonicalize(settings.start)
-            self._enqueue(self._proposed.fresh(start))
+        self._enqueue(self._proposed.fresh(settings.first(space)))
 
     def ask(self) -> Population:
         """Return new networks: a batch or a population, fewer where hardly any are left."""
@@ -131,7 +132,7 @@ class OptunaSearcher:
         """Return a trial of a network not proposed before; None where none was found."""
         for attempt in range(self._method.tries + RANDOM_ROUNDS):
             if attempt >= self._method.tries:
-                drawn = self._proposed.draw(1, self._rng)
+                drawn = draw_feasible(self._proposed, 1, self._rng, self._settings)
                 if not len(drawn):
                     return None
                 self._enqueue(drawn)
@@ -140,11 +141,27 @@ class OptunaSearcher:
                 trial.set_user_attr(WORKER, _worker())
             genome = self._suggest(trial)
             key = self._keys(genome)[0]
-            if len(self._proposed.fresh(genome)) and key not in self._elsewhere:
+            is_new = len(self._proposed.fresh(genome)) and key not in self._elsewhere
+            excess = self._settings.known_violations(genome)[0] if is_new else 0.0
+            if is_new and (excess == 0 or attempt >= self._method.tries):
                 self._proposed.add(genome)
                 return trial, genome
-            self._finish(trial, self._known.get(key) if self._method.learns_repeats else None)
+            if is_new:
+                self._finish(trial, self._guess(genome, excess))
+            else:
+                self._finish(trial, self._known.get(key) if self._method.learns_repeats else None)
         return None
+
+    def _guess(self, genome: Population, excess: float) -> Told | None:
+        """Return what a network is told that exceeds the known limits and so is not evaluated.
+
+        Costs that only a measurement tells are the mean of those told; None before the first.
+        """
+        if not self._known or self._settings.known is None:
+            return None
+        costs = self._settings.known(genome).costs[0]
+        mean = np.mean([told for told, _ in self._known.values()], axis=0)
+        return np.where(np.isnan(costs), mean, costs).tolist(), float(excess)
 
     def _suggest(self, trial: Trial) -> Population:
         """Let the sampler choose options, parents first; `1 x d`, canonical."""
@@ -168,7 +185,7 @@ class OptunaSearcher:
         row = [chosen.get(dimension.name, 0) for dimension in self._space.dimensions]
         return self._space.canonicalize(np.array([row], dtype=np.int16))
 
-    def _finish(self, trial: Trial, known: tuple[list[float], float] | None) -> None:
+    def _finish(self, trial: Trial, known: Told | None) -> None:
         if known is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.searching.searchers import SEARCHERS, Searcher, SearcherSettings
+from nas.searching.searchers import SEARCHERS, Known, Searcher, SearcherSettings
 from search_spaces import Dimension, InputError, SearchSpace
 from tests.contracts.searcher_contract import (
     SearcherContract,
@@ -24,13 +24,19 @@ NAMES = ("optuna-tpe", "optuna-gp", "optuna-nsga2")
 ROOT = Path(__file__).parents[4]
 
 
-class TestOptunaTPE(SearcherContract):
-    name = "optuna-tpe"
-    population = 8
+class AnswersInBatches(SearcherContract):
+    """With a batch as long as the others' population, so that a search is short."""
 
-    def searcher(self, space: SearchSpace, seed: int = 0) -> Searcher:
-        settings = SearcherSettings(batch=self.population)
-        return SEARCHERS[self.name](space, np.random.default_rng(seed), settings)
+    one_at_a_time = True
+
+    def searcher(self, space: SearchSpace, seed: int = 0, **settings) -> Searcher:
+        return super().searcher(space, seed, **{"batch": self.population, **settings})
+
+
+class TestOptunaTPE(AnswersInBatches, SearcherContract):
+    name = "optuna-tpe"
+    population = 6
+    generations = 40
 
 
 class TestOptunaNSGA2(SearcherContract):
@@ -38,13 +44,9 @@ class TestOptunaNSGA2(SearcherContract):
 
 
 @pytest.mark.slow  # every answer fits processes and takes a good part of a second
-class TestOptunaGP(SearcherContract):
+class TestOptunaGP(AnswersInBatches, SearcherContract):
     name = "optuna-gp"
     population = 2
-
-    def searcher(self, space: SearchSpace, seed: int = 0) -> Searcher:
-        settings = SearcherSettings(batch=self.population)
-        return SEARCHERS[self.name](space, np.random.default_rng(seed), settings)
 
 
 def build(
@@ -115,7 +117,7 @@ def test_numbers_are_places_words_are_words_and_what_is_inactive_is_not_suggeste
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_given_is_proposed_first(name):
+def test_words_and_conditions_that_are_given_are_proposed_first(name):
     space = words_space()
     start = np.array([[2, 1, 0, 1], [0, 2, 0, 0]], dtype=np.int16)
     searcher = build(name, space, batch=2, start=start)
@@ -151,6 +153,25 @@ def test_limits_are_a_constraint_of_every_trial(name):
     assert all(len(trial.constraints) == 1 for trial in trials)
     assert feasible == kept.tolist()
     assert 0 < sum(feasible) < len(feasible)
+
+
+@pytest.mark.parametrize("name", ["optuna-tpe", "optuna-nsga2"])
+def test_what_is_known_to_exceed_a_limit_is_told_and_not_asked(name):
+    """The second objective is known and limited, the first one is measured."""
+    space, limit = synthetic_space(), 0.15
+
+    def known(population: np.ndarray) -> Known:
+        costs = costs_of(space, population)
+        costs[:, 0] = np.nan
+        return Known(costs, np.maximum(costs[:, 1] / limit - 1, 0))
+
+    searcher = build(name, batch=12, known=known)
+    for _ in range(3):
+        assert (costs_of(space, step(searcher, space, limit))[:, 1] <= limit).all()
+    trials = study_of(searcher).get_trials(states=[TrialState.COMPLETE])
+    exceeding = [trial for trial in trials if max(trial.constraints.values()) > 0]
+    assert exceeding
+    assert all(trial.values[1] > limit for trial in exceeding)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -321,5 +342,5 @@ def test_a_file_that_is_no_journal_is_refused(line, tmp_path):
 @pytest.mark.parametrize("storage", ["none/study.log", "nosuch://x", "sqlite:////no/such/x.db"])
 def test_a_storage_that_cannot_be_opened_is_refused(storage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="cannot keep a study in .*expected the path"):
+    with pytest.raises(InputError, match=r"cannot keep a study in .*expected the path"):
         build("optuna-tpe", storage=storage)
