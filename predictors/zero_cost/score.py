@@ -37,10 +37,11 @@ ZERO_COST: dict[str, Callable[[Probe], float]] = {
 """Name -> proxy: a guess at how good a network will be; higher is better."""
 
 WORST = -1e9  # of a network that a proxy can say nothing of, as one that no input reaches
+BEST = 1e9  # of one that a proxy cannot count: it overflows
 
 
 def proxy_score(probe: Probe, name: str) -> float:
-    """Return one proxy of a network; a finite number, `WORST` where the proxy has none.
+    """Return one proxy of a network; a finite number from `WORST`, where it has none, to `BEST`.
 
     The same probe gives the same score. Weights, buffers, gradients and mode of the probe's network
     stay as they are, and so does the state of torch's global generator.
@@ -54,7 +55,7 @@ def proxy_score(probe: Probe, name: str) -> float:
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         torch.default_generator.manual_seed(probe.seed)
         score = ZERO_COST[name](probe)
-    return score if math.isfinite(score) else WORST
+    return WORST if math.isnan(score) else min(max(score, WORST), BEST)
 
 
 def proxy_scores(
