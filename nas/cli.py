@@ -12,6 +12,7 @@ import typer
 
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
+from nas.cli_proxies import proxies
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError
 
@@ -31,6 +32,7 @@ app.add_typer(profile_app, name="profile")
 app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
+app.command()(proxies)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
 

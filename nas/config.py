@@ -149,6 +149,7 @@ class AccuracyConfig(Section):
     num_subnets: Annotated[int, Field(ge=8)] = 80
     calibration_samples: PositiveInt = 512
     predictor: str = "gaussian-process"
+    proxies: tuple[str, ...] = ()  # zero-cost ones that it sees of every architecture it predicts
 
 
 class ProfileConfig(Section):
