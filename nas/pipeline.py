@@ -6,6 +6,7 @@ be called alone, again, or after an interruption; finished work is found and not
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.profile import Profile
 from hardware_profiles.runtimes import RUNTIMES
@@ -293,6 +294,7 @@ def search(
     max_resident_bytes: float | None = None,
     device: str | None = None,
     searcher: str | None = None,
+    **settings: Any,
 ) -> SearchResult:
     """Search under a budget, measure the finalists, export the winner.
 
@@ -302,8 +304,10 @@ def search(
             recipe's without.
         device: a known profile by name, or its file; the run's own without. Where it is not this
             machine, the result holds a candidate that was not measured.
+        settings: any other of the recipe's section `search`.
 
     Raises:
+        InputError: an unknown setting or a bad value.
         InfeasibleError: nothing reaches the limits; the least reachable value is named.
     """
     this = open_run(where)
@@ -316,7 +320,7 @@ def search(
         "device": device,
         "searcher": searcher,
     }
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes = {key: value for key, value in (given | settings).items() if value is not None}
     config = this.recipe.search.replaced(changes)
     _check_known("searcher", config.searcher, SEARCHERS)
     with this.stage("search"):

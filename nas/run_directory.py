@@ -70,6 +70,7 @@ class Run:
         self.proxy_scores = AppendLog(path / "zero_cost.jsonl")
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
+        self.validations = AppendLog(path / "search" / "validations.jsonl")
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 
