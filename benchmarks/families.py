@@ -30,6 +30,7 @@ SMALL = (
     "tdnn-digits",
     "nasnet-digits",
     "nasbench201-digits",
+    "nasbench-macro-digits",
 )
 BATCH = 64
 ROUNDS = 15

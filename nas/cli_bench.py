@@ -1,4 +1,4 @@
-"""The commands that try predictors on published tables, where the truth is known."""
+"""The commands that try predictors and searchers on published tables, where the truth is known."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nas.benchmarking.latency import BenchmarkRow
 
 bench_app = typer.Typer(
-    help="Try predictors on published tables, where the truth is known.\n\n"
+    help="Try predictors and searchers on published tables, where the truth is known.\n\n"
     "Example: nas bench latency --table nasbench201_cifar10.csv.gz",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -94,6 +94,78 @@ def latency(
         print_table(rendered)
     if mean is not None:
         typer.echo(f"mean Spearman of auto, {of_samples} {of_choice} samples: {mean:.4f}")
+
+
+@bench_app.command("search")
+def search(
+    table: Annotated[Path, typer.Option(help="CSV, or .csv.gz: arch, accuracies (%) ...")],
+    space: Annotated[str, typer.Option(help="Whose text form `arch` is.")] = "nasbench201",
+    searchers: Annotated[str, typer.Option(help="Some only: random,nsga2.")] = "",
+    accuracy_column: Annotated[
+        str, typer.Option(help="The objective; without: the first with `acc` in its name.")
+    ] = "",
+    targets: Annotated[str, typer.Option(help="Latencies to minimise beside the error.")] = "",
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV of zero-cost scores that searchers may know.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each searcher.")] = 50,
+    evaluations: Annotated[int, typer.Option(min=1, help="Distinct networks at most.")] = 500,
+    population: Annotated[int, typer.Option(min=2, help="Of a generation.")] = 20,
+    reference_error: Annotated[float, typer.Option(help="Of the hypervolume, in %.")] = 15.0,
+    reference_latency: Annotated[
+        float, typer.Option(help="The same, times the largest latency of the true front.")
+    ] = 1.1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the curves into this PNG file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search a table with every searcher and count its distinct evaluations.
+
+    With one objective: until the best network of the table, and until one of its best permille.
+    With --targets: the share of the true front's hypervolume after 50, 100, 200 and 500.
+
+    Example: nas bench search --table nasbench201_cifar10.csv.gz --targets pixel3
+    """
+    from hardware_profiles.artifact import write_atomic
+    from nas.benchmarking.scores import read_scores
+    from nas.benchmarking.search import SearchBenchmark, run_search_benchmark
+    from nas.benchmarking.search_rows import search_table, write_search_rows
+    from nas.benchmarking.tables import read_table
+    from nas.progress import progress_bar
+    from nas.reporting.search_curves import search_curves
+    from nas.searching.searchers import SEARCHERS
+    from search_spaces import build_space
+
+    settings = SearchBenchmark(
+        searchers=tuple(_words(searchers) or SEARCHERS),
+        accuracy_column=accuracy_column,
+        targets=tuple(_words(targets)),
+        seeds=seeds,
+        evaluations=evaluations,
+        population=population,
+        seed=seed,
+        reference_error=reference_error,
+        reference_latency=reference_latency,
+    )
+    built = build_space(space)
+    read = read_table(table, built)
+    features = read_scores(scores, built) if scores else None
+    with progress_bar("bench", len(settings.searchers) * seeds) as advance:
+        results = list(run_search_benchmark(read, settings, features, advance))
+    rows = [row for row, _ in results]
+    if out is not None:
+        write_search_rows(out, rows)
+    if plot is not None:
+        label = f"share of the true hypervolume ({targets})" if targets else "best error so far (%)"
+        curves = {row.searcher: (curve.evaluations, curve.quartiles) for row, curve in results}
+        write_atomic(plot, search_curves(curves, label))
+    if as_json:
+        print_json({"rows": [row.model_dump(mode="json") for row in rows]})
+        return
+    print_table(search_table(rows, evaluations))
 
 
 def _words(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from search_spaces.mobilenet import (
     mobilenet_v3_w12,
 )
 from search_spaces.nasbench201 import nasbench201, nasbench201_digits
+from search_spaces.nasbench_macro import nasbench_macro, nasbench_macro_digits
 from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
 from search_spaces.python_name import call, is_python_name, python_function
 from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
@@ -46,6 +47,8 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "nasnet-darts": nasnet_darts,
     "nasbench201-digits": nasbench201_digits,
     "nasbench201": nasbench201,
+    "nasbench-macro-digits": nasbench_macro_digits,
+    "nasbench-macro": nasbench_macro,
 }
 """The catalogue: name -> builder, whose settings follow from the data (images: num_classes,
 input_channels; tokens: num_classes, vocabulary, length; sequences: num_classes, num_features,

@@ -17,6 +17,7 @@ from search_spaces.layer_grid import LayerGrid
 from search_spaces.layer_slot import LayerSlot
 
 Population = npt.NDArray[np.int16]  # n x d option indices
+_Indices = npt.NDArray[np.intp]
 Modality = Literal["image", "tokens", "sequence"]
 MAX_ROUNDS = 50  # of any rejection loop
 
@@ -142,16 +143,39 @@ class SearchSpace:
     @cached_property
     def _parents(self) -> list[tuple[int, int, npt.NDArray[np.bool_]]]:
         """(child, parent, activates[parent option]) of every conditional dimension, parents
-        first.
+        first; options beyond the parent's own activate nothing.
         """
         rows = []
         for child, dimension in enumerate(self.dimensions):
             if dimension.active_when is not None:
                 parent = self._position[dimension.active_when[0]]
-                activates = np.zeros(self.num_options[parent], dtype=np.bool_)
+                activates = np.zeros(max(self.num_options), dtype=np.bool_)
                 activates[list(dimension.active_when[1])] = True
                 rows.append((child, parent, activates))
         return rows
+
+    @cached_property
+    def _generations(self) -> list[tuple[_Indices, _Indices, npt.NDArray[np.bool_], _Indices]]:
+        """Children, parents, activates (flat) and where each child's part of it begins: of all
+        conditional dimensions with as many ancestors at a time, the fewest first.
+        """
+        depth = dict.fromkeys(range(self.num_dimensions), 0)
+        for child, parent, _ in self._parents:
+            depth[child] = depth[parent] + 1
+        generations = []
+        for number in range(1, max(depth.values(), default=0) + 1):
+            members = [row for row in self._parents if depth[row[0]] == number]
+            children, parents, activates = zip(*members, strict=True)
+            starts = np.arange(len(members)) * len(activates[0])
+            generations.append(
+                (np.array(children), np.array(parents), np.concatenate(activates), starts)
+            )
+        return generations
+
+    @cached_property
+    def _offsets(self) -> _Indices:
+        """Position of every dimension's first option among all options, d."""
+        return np.concatenate([[0], np.cumsum(self.num_options, dtype=np.intp)])[:-1]
 
     @cached_property
     def num_architectures(self) -> int:
@@ -169,8 +193,9 @@ class SearchSpace:
     def active(self, population: Population) -> npt.NDArray[np.bool_]:
         """Tell which dimensions matter: `n x d` bool."""
         active = np.ones(population.shape, dtype=np.bool_)
-        for child, parent, activates in self._parents:
-            active[:, child] = active[:, parent] & activates[population[:, parent]]
+        for children, parents, activates, starts in self._generations:
+            is_activated = activates[starts + population[:, parents]]
+            active[:, children] = is_activated & active[:, parents]
         return active
 
     def canonicalize(self, population: Population) -> Population:
@@ -181,6 +206,26 @@ class SearchSpace:
         """Return one row per architecture, equal where the networks are equal; `n x k`."""
         canonical = self.canonicalize(population)
         return self._network_key(canonical) if self._network_key else canonical
+
+    def with_network_key(
+        self, network_key: Callable[[Population], npt.NDArray[np.int16]]
+    ) -> "SearchSpace":
+        """Return the same space where other architectures are the same network.
+
+        Args:
+            network_key: maps canonical genomes to rows, `n x k`, equal where the networks are.
+        """
+        return SearchSpace(
+            self.name,
+            self.dimensions,
+            self.slots,
+            self._parse_values,
+            self.settings,
+            network_key,
+            self.modality,
+            self.inputs,
+            self.output_slots,
+        )
 
     def unique(self, population: Population) -> Population:
         """Drop architectures whose equivalence key came before, keeping the order."""
@@ -224,6 +269,16 @@ class SearchSpace:
             found = self.unique(np.concatenate([found, self.sample(n, rng)]))
         return found[:n]
 
+    def all_architectures(self) -> Population:
+        """Return every canonical architecture, `num_architectures x d`: for small spaces."""
+        population = np.zeros((1, self.num_dimensions), dtype=np.int16)
+        for i, num_options in enumerate(self.num_options.tolist()):
+            counts = np.where(self.active(population)[:, i], num_options, 1)
+            first = np.repeat(np.cumsum(counts) - counts, counts)
+            population = np.repeat(population, counts, axis=0)
+            population[:, i] = np.arange(len(first)) - first
+        return population
+
     def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
         """Change every active dimension with probability `rate` to another option, uniformly.
 
@@ -235,10 +290,10 @@ class SearchSpace:
         mutable = active & (self.num_options > 1)
         draw = np.where(mutable, rng.random(population.shape), 2.0)
         change = (draw < rate) | (draw == draw.min(axis=1, keepdims=True))
-        shift = 1 + rng.integers(
-            0, np.maximum(self.num_options - 1, 1), population.shape, dtype=np.int16
-        )
-        shifted = ((population + shift) % self.num_options).astype(np.int16)
+        # scaled uniform numbers: integers below bounds that differ are drawn one by one
+        others = rng.random(population.shape) * (self.num_options - 1)
+        shifted = population + 1 + others.astype(np.int16)
+        shifted -= self.num_options * (shifted >= self.num_options)
         changed = np.where(change & mutable, shifted, population)
         # what a change has just activated is drawn anew: it would enter at its smallest option
         activated = self.active(changed) & ~active
@@ -272,10 +327,9 @@ class SearchSpace:
         zeros.
         """
         n = len(population)
-        offsets = np.concatenate([[0], np.cumsum(self.num_options[:-1], dtype=np.intp)])
         features = np.zeros((n, int(self.num_options.sum(dtype=np.intp))), dtype=np.float32)
-        rows, columns = np.nonzero(self.active(population))
-        features[rows, offsets[columns] + population[rows, columns]] = 1.0
+        places = np.arange(n)[:, None] * features.shape[1] + self._offsets + population
+        features.reshape(-1)[places] = self.active(population)
         return features
 
     # --- the doors --------------------------------------------------------------------------------

@@ -44,6 +44,22 @@ class BenchmarkTable:
         self._check(LATENCY + target, np.isfinite(latencies) & (latencies > 0), "a latency above 0")
         return latencies
 
+    def accuracy(self, column: str = "") -> Vector:
+        """Return the accuracies (%) in a column, n; without a name the first with `acc` in it.
+
+        Raises:
+            InputError: no such column, or a value that is not a number.
+        """
+        names = [name for name in self.columns if "acc" in name]
+        if not column and not names:
+            raise InputError(
+                f"{self.path}: expected a column with 'acc' in its name, got "
+                f"{', '.join(self.columns)}; name one with --accuracy-column"
+            )
+        accuracy = self.numbers(column or names[0])
+        self._check(column or names[0], np.isfinite(accuracy), "a finite number")
+        return accuracy
+
     def numbers(self, column: str) -> Vector:
         """Return a column of numbers, n.
 

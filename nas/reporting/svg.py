@@ -48,10 +48,22 @@ def draw_svg(name: str, title: str, num_panels: int, draw: Draw, height: float =
         title: what a screen reader says.
         height: inches, at a width of 10.
     """
+    buffer = io.BytesIO()
+    _save(buffer, num_panels, draw, height, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(buffer.getvalue().decode(), name, title)
+
+
+def draw_png(num_panels: int, draw: Draw, height: float = 3.9) -> bytes:
+    """Return the same as a picture of its own, on white."""
+    buffer = io.BytesIO()
+    _save(buffer, num_panels, draw, height, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _save(file: io.BytesIO, num_panels: int, draw: Draw, height: float, **options: Any) -> None:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    buffer = io.StringIO()
     # "default" first: a style file of the user shall not change the report
     with style.context(["default", _SETTINGS]):
         figure = Figure(figsize=(10, height), layout="constrained")
@@ -65,8 +77,7 @@ def draw_svg(name: str, title: str, num_panels: int, draw: Draw, height: float =
             figure.legend(
                 list(handles.values()), list(handles), loc="outside lower center", ncols=5
             )
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), name, title)
+        figure.savefig(file, **options)
 
 
 def _inline(document: str, name: str, title: str) -> str:

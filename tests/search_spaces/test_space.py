@@ -38,6 +38,26 @@ def test_count_equals_enumeration(space):
 
 
 @given(forests())
+def test_all_architectures_are_every_one_once(space):
+    found = space.all_architectures()
+    assert found.dtype == np.int16
+    assert len(found) == space.num_architectures
+    assert set(rows(found)) == enumerate_all(space)
+
+
+def test_another_network_key_leaves_the_rest_as_it_is():
+    space = build_space("mobilenet-digits")
+    other = space.with_network_key(lambda population: population[:, :1] // 2)
+    population = space.sample(50, np.random.default_rng(0))
+    assert len(other.unique(population)) == 2
+    assert len(space.unique(population)) > 40
+    assert other.decode(population[0]) == space.decode(population[0])
+    np.testing.assert_array_equal(
+        other.layers.costs(population).macs, space.layers.costs(population).macs
+    )
+
+
+@given(forests())
 def test_canonicalize_equals_enumeration(space):
     sizes = [range(len(dimension.options)) for dimension in space.dimensions]
     population = np.array(list(itertools.product(*sizes)), dtype=np.int16)

@@ -9,6 +9,7 @@ from pymoo.core.population import Population as Individuals
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
+from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
 from search_spaces import Population, SearchSpace
@@ -22,8 +23,8 @@ class NSGA2Searcher:
     tell.
 
     Selection and survival are pymoo's; sampling, crossover and mutation are the space's, on whole
-    matrices. The first population spreads from the smallest to the largest architecture. Nothing is
-    proposed twice.
+    matrices. The first population spreads from the smallest to the largest architecture, within the
+    limits that are known beforehand as far as architectures are found. Nothing is proposed twice.
     """
 
     notes: tuple[str, ...] = ()
@@ -31,13 +32,10 @@ class NSGA2Searcher:
     def __init__(
         self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
     ) -> None:
-        size = settings.population
-        given = [] if settings.start is None else [space.canonicalize(settings.start)]
-        drawn = [space.smallest(), space.largest(), space.sample_levels(4 * size, rng)]
         self._mating = _IndexMating(space, rng)
         self._algorithm = NSGA2(
-            pop_size=size,
-            sampling=space.unique(np.concatenate(given + drawn))[:size],
+            pop_size=settings.population,
+            sampling=_first_population(self._mating.proposed, space, rng, settings),
             mating=self._mating,
         )
         problem = Problem(space.num_dimensions, settings.num_objectives, n_ieq_constr=1, vtype=int)
@@ -66,6 +64,20 @@ class NSGA2Searcher:
         for individual in self._asked:
             individual.evaluated.update({"F", "G", "H"})
         self._algorithm.tell(infills=self._asked)
+
+
+def _first_population(
+    proposed: Proposed, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
+) -> Population:
+    size, given = settings.population, settings.first(space)
+    ends_and_between = [space.smallest(), space.largest(), space.sample_levels(4 * size, rng)]
+    spread = np.concatenate(ends_and_between)
+    spread = spread[settings.known_violations(spread) == 0]
+    first = space.unique(np.concatenate([given, spread]))[:size]
+    if len(first) < size:
+        drawn = draw_feasible(proposed, size, rng, settings)
+        first = space.unique(np.concatenate([first, drawn]))[:size]
+    return first
 
 
 class _IndexMating(InfillCriterion):  # type: ignore[misc]

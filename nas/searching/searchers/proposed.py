@@ -6,6 +6,7 @@ import numpy.typing as npt
 from search_spaces import Population, SearchSpace
 
 MAX_ROUNDS = 20  # of drawing, before a space counts as exhausted
+ENUMERABLE = 2**16  # spaces of so many architectures are gone through one by one in the end
 
 
 class Proposed:
@@ -20,7 +21,7 @@ class Proposed:
         self._space = space
         width = space.equivalence_key(space.smallest()).shape[1]
         self._weights = rng.integers(-(2**62), 2**62, width)
-        self._hashes = np.zeros(0, dtype=np.int64)  # ascending
+        self._hashes: set[int] = set()
 
     def __len__(self) -> int:
         """Distinct networks so far."""
@@ -28,32 +29,44 @@ class Proposed:
 
     def add(self, population: Population) -> None:
         """Remember these."""
-        self._hashes = np.union1d(self._hashes, self._hash(population))
+        self._hashes.update(self._hash(population))
 
     def fresh(self, population: Population) -> Population:
         """Return the rows that are new, each network once, in order."""
         hashes = self._hash(population)
-        _, first = np.unique(hashes, return_index=True)
-        first.sort()
-        return population[first[~self._is_known(hashes[first])]]
+        return population[[i for i in _first_of_each(hashes) if hashes[i] not in self._hashes]]
 
-    def draw(self, n: int, rng: np.random.Generator) -> Population:
-        """Draw `n` new architectures at random; fewer where hardly any are left."""
+    def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
+        """Return the rows at which each network of a population stands first, ascending."""
+        return np.array(_first_of_each(self._hash(population)), dtype=np.intp)
+
+    def draw(self, n: int, rng: np.random.Generator, levels: bool = False) -> Population:
+        """Draw `n` new architectures at random; fewer where hardly any are left, in a small space
+        where there are no more.
+
+        Args:
+            levels: spread from the smallest to the largest architecture, not over the options.
+        """
+        sample = self._space.sample_levels if levels else self._space.sample
         found = np.zeros((0, self._space.num_dimensions), dtype=np.int16)
         for _ in range(MAX_ROUNDS):
             if len(found) >= n:
-                break
-            drawn = self._space.sample(4 * n, rng)
+                return found[:n]
+            drawn = sample(4 * n, rng)
             found = self.fresh(np.concatenate([found, drawn]))
+        if self._space.num_architectures <= ENUMERABLE:
+            every = self._space.all_architectures()
+            found = self.fresh(np.concatenate([found, rng.permutation(every)]))
         return found[:n]
 
-    def _is_known(self, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        if not len(self._hashes):
-            return np.zeros(len(hashes), dtype=np.bool_)
-        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        return np.asarray(self._hashes[at] == hashes)
-
-    def _hash(self, population: Population) -> npt.NDArray[np.int64]:
+    def _hash(self, population: Population) -> list[int]:
         """One number per row, equal for equal networks; others collide once in 2^64."""
         keys = self._space.equivalence_key(population).astype(np.int64)
-        return np.asarray((keys * self._weights).sum(axis=1))
+        hashes: list[int] = (keys @ self._weights).tolist()
+        return hashes
+
+
+def _first_of_each(hashes: list[int]) -> list[int]:
+    """Return the first row of every hash, ascending."""
+    backwards = range(len(hashes) - 1, -1, -1)
+    return sorted(dict(zip(reversed(hashes), backwards, strict=True)).values())

@@ -50,6 +50,16 @@ class SearcherSettings:
     storage: str | None = None
     study: str = "search"
 
+    def first(self, space: SearchSpace) -> Population:
+        """Return `start`, canonical; no rows without it."""
+        return space.smallest()[:0] if self.start is None else space.canonicalize(self.start)
+
+    def known_violations(self, population: Population) -> Violations:
+        """Return by how much n architectures exceed the limits that are known; 0 without any."""
+        return (
+            np.zeros(len(population)) if self.known is None else self.known(population).violations
+        )
+
 
 class Searcher(Protocol):
     """Proposes architectures and learns from what they cost.
