@@ -172,6 +172,12 @@ def search(
         str | None,
         typer.Option(help="Beside the loss: latency_ms,macs,energy_mj,python:module:function."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FUNCTION=MOST", help="A limit on python:module:function(space, population)."
+        ),
+    ] = None,
     searcher: Annotated[str | None, typer.Option(help="Search method: auto, nsga2, ...")] = None,
     measure: Annotated[
         int | None, typer.Option(help="Validate so many subnets, instead of predicting them.")
@@ -208,6 +214,7 @@ def search(
         also=dict(map(_device_budget, also)) if also else None,
         worst_case=worst_case,
         objectives=objectives.split(",") if objectives else None,
+        limits=dict(map(_function_limit, limit)) if limit else None,
         measured_evaluations=measure,
         workers=workers,
         **read_settings(overrides or ()),
@@ -217,6 +224,14 @@ def search(
     else:
         _show_result(result)
     _fail_without_subnet([result])
+
+
+def _function_limit(text: str) -> tuple[str, float]:
+    name, _, most = text.rpartition("=")
+    try:
+        return name, float(most)
+    except ValueError:
+        raise InputError(f"expected --limit python:module:function=NUMBER, got {text!r}") from None
 
 
 def _device_budget(text: str) -> tuple[str, float | str]:

@@ -17,7 +17,7 @@ from nas.task import Task
 from nas.training.batches import target_tensor
 from predictors.encodings import Encoding, Matrix
 from predictors.zero_cost import Batch, Probe, fresh_network, proxy_score
-from search_spaces import Architecture, Population, SearchSpace
+from search_spaces import Architecture, InputError, Population, SearchSpace
 from search_spaces.supernet import Supernet, resize
 
 BATCH_SIZE = 64
@@ -53,6 +53,9 @@ class ProxyScores:
         log: where scores are kept.
         seed: of first weights and of what proxies draw.
         supernet: whose weights the subnets have, and its SHA-256; first weights without.
+
+    Raises:
+        InputError: a damaged line of the log.
     """
 
     def __init__(
@@ -73,9 +76,13 @@ class ProxyScores:
             for record in log.read_as(ProxyScore)
             if (record.weights, record.seed, record.batch_sha256) == mine
         ]
-        keys = self._keys(space.encode_all(space.architecture(one.values) for one in records))
+        try:
+            population = space.encode_all(space.architecture(one.values) for one in records)
+        except InputError as error:
+            raise InputError(f"{log.path}: {error}; remove that line") from None
         self._known = {
-            (key, record.proxy): record for key, record in zip(keys, records, strict=True)
+            (key, record.proxy): record
+            for key, record in zip(self._keys(population), records, strict=True)
         }
 
     def __call__(
@@ -104,7 +111,7 @@ class ProxyScores:
         """
 
         def encode(population: Population) -> Matrix:
-            with progress_bar("proxies", len(population)) as advance:
+            with progress_bar("proxies", max(len(population), 1)) as advance:
                 rows = self(population, names, advance)
             scores = np.array([[record.score for record in row] for row in rows], dtype=np.float64)
             return np.asarray(np.arcsinh(scores.reshape(len(rows), len(names))))
