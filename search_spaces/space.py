@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
+from search_spaces.cell import Cell
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.layer_grid import LayerGrid
 from search_spaces.layer_slot import LayerSlot
@@ -51,10 +52,12 @@ class SearchSpace:
         modality: what the network takes: "image", "tokens" (ids and a mask) or "sequence".
         inputs: names of the network's inputs, which slots read.
         outputs: name -> slot whose output it is; without it "logits", of the last slot.
+        cells: graphs whose edges the dimensions choose, where the space is made of such.
 
     Raises:
         InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
-            a parent that is unknown or comes later, an unknown modality.
+            a parent that is unknown or comes later, an unknown modality, a cell of unknown
+            dimensions.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class SearchSpace:
         modality: Modality = "image",
         inputs: Sequence[str] = ("input",),
         outputs: Mapping[str, str] | None = None,
+        cells: Sequence[Cell] = (),
     ) -> None:
         self.name = name
         self.modality: Modality = modality
@@ -75,6 +79,7 @@ class SearchSpace:
         self.output_slots = dict(outputs or ({"logits": slots[-1].name} if slots else {}))
         self.dimensions = tuple(dimensions)
         self.slots = tuple(slots)
+        self.cells = tuple(cells)
         self.settings = dict(settings or {})
         self._parse_values = parse_values
         self._network_key = network_key
@@ -89,6 +94,10 @@ class SearchSpace:
             )
         if len(self._position) != len(self.dimensions):
             raise InputError(f"{self.name}: dimension names must be unique")
+        for edge in (edge for cell in self.cells for edge in cell.edges):
+            for name in (edge.operation, edge.source):
+                if isinstance(name, str) and name not in self._position:
+                    raise unknown_name("dimension", name, self._position)
         for i, dimension in enumerate(self.dimensions):
             options = dimension.options
             if not all(isinstance(o, (int, float, str)) and o == o for o in options):  # NaN != NaN
