@@ -1,4 +1,6 @@
-"""Time (processor seconds) what a search costs beside its measurements: python benchmarks/search_speed.py [SEEDS]
+"""Time what a search costs beside its measurements, in seconds of the processor:
+
+    python benchmarks/search_speed.py [SEEDS]
 
 Constrained evolution: 50,000 evaluations on `mobilenet-v3` by a table of layer costs and a small
 network on genomes, beside once-for-all's published algorithm (arXiv:1908.09791, its finder) written
@@ -213,7 +215,6 @@ if __name__ == "__main__":
     the_problem = Problem()
     compare(the_problem, int(sys.argv[1]) if len(sys.argv) > 1 else 3)
     total, predictors = nsga2(the_problem)
-    print(
-        f"NSGA-II    10,000 evaluations: {total:.2f} s, {total - predictors:.2f} s beyond predictors"
-    )
+    beyond = total - predictors
+    print(f"NSGA-II    10,000 evaluations: {total:.2f} s, {beyond:.2f} s beyond predictors")
     rates(the_problem)
