@@ -39,6 +39,7 @@ from nas.results import ExportResult, Front, RunResult, SearchResult, metric_tex
 from nas.run_directory import Run, create_run_directory, is_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
+from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
@@ -295,6 +296,7 @@ def search(
     max_resident_bytes: float | None = None,
     device: str | None = None,
     searcher: str | None = None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> SearchResult:
     """Search under a budget, measure the finalists, export the winner.
@@ -305,6 +307,7 @@ def search(
             recipe's without.
         device: a known profile by name, or its file; the run's own without. Where it is not this
             machine, the result holds a candidate that was not measured.
+        callbacks: called with a `nas.searching.loop.Progress` after every generation.
         settings: any other of the recipe's section `search`.
 
     Raises:
@@ -325,7 +328,7 @@ def search(
     config = this.recipe.search.replaced(changes)
     _check_known("searcher", config.searcher, SEARCHERS)
     with this.stage("search"):
-        return search_budget(this, config)
+        return search_budget(this, config, callbacks)
 
 
 def export(where: RunLike, architecture: str) -> ExportResult:

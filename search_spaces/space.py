@@ -164,6 +164,11 @@ class SearchSpace:
         return generations
 
     @cached_property
+    def _offsets(self) -> _Indices:
+        """Position of every dimension's first option among all options, d."""
+        return np.concatenate([[0], np.cumsum(self.num_options, dtype=np.intp)])[:-1]
+
+    @cached_property
     def num_architectures(self) -> int:
         """Exact number of canonical architectures (a Python int: it may exceed 64 bits)."""
         counts = [0] * len(self.dimensions)
@@ -313,9 +318,8 @@ class SearchSpace:
         zeros.
         """
         n = len(population)
-        offsets = np.concatenate([[0], np.cumsum(self.num_options[:-1], dtype=np.intp)])
         features = np.zeros((n, int(self.num_options.sum(dtype=np.intp))), dtype=np.float32)
-        places = np.arange(n)[:, None] * features.shape[1] + offsets + population
+        places = np.arange(n)[:, None] * features.shape[1] + self._offsets + population
         features.reshape(-1)[places] = self.active(population)
         return features
 

@@ -1,7 +1,8 @@
 """The search stage under one budget: search, choose, export, and write what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from nas.run_directory import Run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
-from nas.searching.loop import Measure, SearchOutcome
+from nas.searching.loop import Callback, SearchOutcome
 from nas.searching.problem import SearchProblem
-from nas.searching.search import Report, num_evaluations, search
+from nas.searching.search import Search, num_evaluations, search
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
 from nas.searching.validation import validations
 from nas.subnet.evaluator import SubnetEvaluator
@@ -30,12 +31,17 @@ from search_spaces import Population
 from search_spaces.supernet import Supernet
 
 
-def search_budget(run: Run, config: SearchConfig) -> SearchResult:
+def search_budget(
+    run: Run, config: SearchConfig, callbacks: Sequence[Callback] = ()
+) -> SearchResult:
     """Find, export and measure the most accurate subnet under `config.budget` and the other limits.
 
     Where the device is not this machine nothing is measured: the best candidate is exported, and
     the result says that it was predicted only. The result of the same search on the same files is
     read back, not searched anew.
+
+    Args:
+        callbacks: called with the progress after every generation.
 
     Raises:
         InfeasibleError: nothing reaches the limits; the least reachable value is named.
@@ -60,10 +66,11 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         validations(run, evaluator, config.workers, quantity) as validate,
         progress_bar("search", num_evaluations(config)) as advance,
     ):
+        look = partial(search, report=advance, measure=validate, callbacks=callbacks)
         if runtime is None:
-            found = _predicted(setting, supernet, evaluator, advance, validate)
+            found = _predicted(setting, supernet, evaluator, look)
         else:
-            found = _measured(setting, runtime, supernet, evaluator, evaluations, advance, validate)
+            found = _measured(setting, runtime, supernet, evaluator, evaluations, look)
     outcome, problem = found.outcome, found.problem
     for note in _notes(outcome):
         say(f"            {note}")
@@ -124,8 +131,7 @@ def _measured(
     supernet: Supernet,
     evaluator: SubnetEvaluator,
     evaluations: Evaluations,
-    advance: Report,
-    validate: Measure,
+    look: Search,
 ) -> _Found:
     """Search for the device at hand: its finalists are measured."""
     run = setting.run
@@ -134,9 +140,9 @@ def _measured(
         return measure_workloads(runtime, [one.workload for one in exported])
 
     chooser = Chooser(
-        run.space, evaluator, evaluations, setting.config, measure, setting.problem, say, validate
+        run.space, evaluator, evaluations, setting.config, measure, setting.problem, look, say
     )
-    choice = chooser.choose(setting.budget_ms, run.recipe.seed, advance)
+    choice = chooser.choose(setting.budget_ms, run.recipe.seed)
     if choice.winner is None:
         miss = choice.closest_miss
         missed = _closest_miss(miss, run.task.metric)
@@ -171,13 +177,12 @@ def _predicted(
     setting: SearchSetting,
     supernet: Supernet,
     evaluator: SubnetEvaluator,
-    advance: Report,
-    validate: Measure,
+    look: Search,
 ) -> _Found:
     """Search for a device elsewhere: of the finalists, the one of best validation accuracy."""
     run, problem = setting.run, setting.problem()
     rng = np.random.default_rng([run.recipe.seed, 0])
-    outcome = search(problem, setting.config, rng, advance, validate)
+    outcome = look(problem, setting.config, rng)
     finalists = [
         run.space.decode(genome) for genome in outcome.population[: setting.config.finalists]
     ]

@@ -10,9 +10,9 @@ from nas.config import SearchConfig
 from nas.exporting.export import export_in_memory
 from nas.exporting.gate import Exported
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
-from nas.searching.loop import Measure, SearchOutcome
+from nas.searching.loop import SearchOutcome
 from nas.searching.problem import SearchProblem
-from nas.searching.search import Report, search
+from nas.searching.search import Search
 from nas.subnet.evaluator import SubnetEvaluator
 from predictors.predictor import Vector
 from search_spaces import Architecture, InfeasibleError, Population, SearchSpace
@@ -46,7 +46,7 @@ class Chooser:
         time_all: times exported subnets on the target.
         make_problem: builds the search problem on a latency predictor that has also learnt from the
             given measured subnets (n x d and n ms).
-        validate: measures the objectives of that problem that are measured.
+        search: searches that problem.
     """
 
     def __init__(
@@ -57,16 +57,14 @@ class Chooser:
         config: SearchConfig,
         time_all: TimeAll,
         make_problem: Callable[[tuple[Population, Vector] | None], SearchProblem],
+        search: Search,
         say: Say,
-        validate: Measure | None = None,
     ) -> None:
         self._space, self._evaluator, self._evaluations = space, evaluator, evaluations
         self._config, self._time_all, self._say = config, time_all, say
-        self._make_problem, self._validate = make_problem, validate
+        self._make_problem, self._search = make_problem, search
 
-    def choose(
-        self, budget_ms: float, seed: int, report: Report = lambda done, note: None
-    ) -> Choice:
+    def choose(self, budget_ms: float, seed: int) -> Choice:
         """Search, measure, choose; at most `config.rounds` times.
 
         Raises:
@@ -74,7 +72,7 @@ class Chooser:
         """
         problem = self._make_problem(None)
         try:
-            outcome = self._search(problem, [seed, 0], report)
+            outcome = self._search(problem, self._config, np.random.default_rng([seed, 0]))
         except InfeasibleError:  # so the predictor says; what was measured knows better
             outcome = self._known_outcome(budget_ms, problem)
             if not len(outcome.population):
@@ -93,22 +91,23 @@ class Chooser:
                 + f" of {budget_ms:.4g}; refitting the latency predictor and searching on"
             )
             problem = self._make_problem(self._evaluations.least_latencies())
+            rng = np.random.default_rng([seed, number])
             try:
-                outcome = self._search(problem, [seed, number], report)
+                outcome = self._search(problem, self._config, rng)
             except InfeasibleError as error:
                 self._say(str(error))
                 break
         return Choice(outcome, problem, number, None, None, miss)
 
-    def _search(self, problem: SearchProblem, seed: list[int], report: Report) -> SearchOutcome:
-        rng = np.random.default_rng(seed)
-        return search(problem, self._config, rng, report, self._validate)
-
     def _known_outcome(self, budget_ms: float, problem: SearchProblem) -> SearchOutcome:
         """Return the measured subnets that keep the limits as if a search had found them."""
         known = [m for m in self._within(problem) if m.keeps(budget_ms)]
         population = self._space.encode_all(map(self._evaluations.architecture, known))
-        found = self._validate(population) if self._validate and problem.measured else None
+        measured = [
+            [m.loss if name == "loss" else 1 - m.validation_accuracy for name in problem.measured]
+            for m in known
+        ]
+        found = np.array(measured).reshape(len(known), len(problem.measured))
         return SearchOutcome(population, problem.evaluate(population, found).costs, len(known))
 
     def _finalists(self, outcome: SearchOutcome) -> list[Architecture]:

@@ -15,6 +15,8 @@ from search_spaces import unknown_name
 MEASURED_GENERATIONS = 5  # at least, where every evaluation is a measurement
 SECONDS_BETWEEN_NOTES = 0.2  # a hypervolume takes milliseconds
 Report = Callable[..., Any]
+Search = Callable[[SearchProblem, SearchConfig, np.random.Generator], SearchOutcome]
+"""A search of which only the problem, the settings and the randomness are open."""
 
 
 def search(

@@ -103,8 +103,6 @@ class OptunaSearcher:
 
     def ask(self) -> Population:
         """Return new networks: a batch or a population, fewer where hardly any are left."""
-        if self._shared:
-            self._catch_up()
         self._asked, genomes = [], [np.zeros((0, self._space.num_dimensions), dtype=np.int16)]
         while len(self._asked) < self._size:
             found = self._propose()
@@ -141,6 +139,8 @@ class OptunaSearcher:
                 trial.set_user_attr(WORKER, _worker())
             genome = self._suggest(trial)
             key = self._keys(genome)[0]
+            if self._shared:  # of two that suggest the same at once, at least one sees the other
+                self._catch_up(trial.number)
             is_new = len(self._proposed.fresh(genome)) and key not in self._elsewhere
             excess = self._settings.known_violations(genome)[0] if is_new else 0.0
             if is_new and (excess == 0 or attempt >= self._method.tries):
@@ -213,10 +213,14 @@ class OptunaSearcher:
 
     # --- other workers ----------------------------------------------------------------------------
 
-    def _catch_up(self) -> None:
-        """Learn what other workers were told and are at, and take over what dead ones left."""
+    def _catch_up(self, current: int | None = None) -> None:
+        """Learn what other workers were told and are at, and take over what dead ones left.
+
+        Args:
+            current: number of the trial that is being suggested.
+        """
         self._elsewhere = set()
-        own = {trial.number for trial in self._asked}
+        own = {current, *(trial.number for trial in self._asked)}
         for trial in self._study.get_trials(deepcopy=False):
             if trial.number in self._finished or trial.number in own:
                 continue

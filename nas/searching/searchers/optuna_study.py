@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from hardware_profiles.artifact import content_hash
 from nas.searching.searchers.searcher import SearcherSettings
@@ -29,10 +29,9 @@ def open_study(
         InputError: a storage that cannot be opened or holds something else, or a study of another
             space or another number of objectives.
     """
-    storage = None if settings.storage is None else _open_storage(settings.storage)
-    with _no_announcements():
+    with _explained(settings.storage or "memory"), _no_announcements():
         study = optuna.create_study(
-            storage=storage,
+            storage=None if settings.storage is None else _open_storage(settings.storage),
             sampler=sampler,
             study_name=settings.study,
             directions=["minimize"] * settings.num_objectives,
@@ -76,10 +75,11 @@ def dimensions_hash(space: SearchSpace) -> str:
     return content_hash(rows)
 
 
-def _open_storage(storage: str) -> BaseStorage:
-    """Open a database (with `://`) or a journal file."""
+@contextmanager
+def _explained(storage: str) -> Iterator[None]:
+    """Turn what libraries raise on a bad storage into an error for users."""
     try:
-        return _database(storage) if "://" in storage else _journal(Path(storage))
+        yield
     except (ImportError, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -93,14 +93,18 @@ def _open_storage(storage: str) -> BaseStorage:
         ) from None
 
 
+def _open_storage(storage: str) -> BaseStorage:
+    """Open a database (with `://`) or a journal file."""
+    return _database(storage) if "://" in storage else _journal(Path(storage))
+
+
 def _database(url: str) -> BaseStorage:
     options = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
     for _ in range(CREATION_ROUNDS - 1):
         try:
             return RDBStorage(url, engine_kwargs=options)
-        except OperationalError as error:
-            if "already exists" not in str(error):
-                raise
+        except (IntegrityError, OperationalError):
+            continue  # another worker was in the middle of it
     return RDBStorage(url, engine_kwargs=options)
 
 
@@ -121,6 +125,8 @@ def _cut_torn_line(path: Path) -> None:
     """
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
+    for line in content[:whole].splitlines()[-1:]:
+        json.loads(line)  # optuna passes over a last line that it cannot read
     if whole < len(content):
         with path.open("r+b") as file:
             file.truncate(whole)

@@ -33,12 +33,12 @@ class Proposed:
 
     def fresh(self, population: Population) -> Population:
         """Return the rows that are new, each network once, in order."""
-        first = _first_of_each(self._hash(population))
-        return population[[row for number, row in first.items() if number not in self._hashes]]
+        hashes = self._hash(population)
+        return population[[i for i in _first_of_each(hashes) if hashes[i] not in self._hashes]]
 
     def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
         """Return the rows at which each network of a population stands first, ascending."""
-        return np.array(list(_first_of_each(self._hash(population)).values()), dtype=np.intp)
+        return np.array(_first_of_each(self._hash(population)), dtype=np.intp)
 
     def draw(self, n: int, rng: np.random.Generator, levels: bool = False) -> Population:
         """Draw `n` new architectures at random; fewer where hardly any are left, in a small space
@@ -66,9 +66,7 @@ class Proposed:
         return hashes
 
 
-def _first_of_each(hashes: list[int]) -> dict[int, int]:
+def _first_of_each(hashes: list[int]) -> list[int]:
     """Return the first row of every hash, ascending."""
-    first: dict[int, int] = {}
-    for row, number in enumerate(hashes):
-        first.setdefault(number, row)
-    return first
+    backwards = range(len(hashes) - 1, -1, -1)
+    return sorted(dict(zip(reversed(hashes), backwards, strict=True)).values())

@@ -320,6 +320,7 @@ def test_memory_that_turns_out_larger_than_predicted_is_a_miss(copied):
         setting.config,
         lambda exported: [measured for _ in exported],
         setting.problem,
+        search,
         lambda line: None,
     )
     choice = chooser.choose(1000.0, 0)

@@ -128,7 +128,13 @@ def test_limits_from_the_command_line(finished, nas_command):
 
 def test_measured_quality_is_logged_and_used_again(copied):
     settings = {"measured_evaluations": 8, "searcher": "random"}
-    first = nas.search(copied, "90%", **settings)
+    seen = []
+
+    def remember(progress):
+        seen.append(progress.evaluations)
+
+    first = nas.search(copied, "90%", callbacks=[remember], **settings)
+    assert seen[-1] == 8
     assert first.measured_objectives == (first.predicted_quantity,)
     assert first.evaluations == 8
     log = copied / "search" / "validations.jsonl"
