@@ -1,4 +1,4 @@
-"""What a Gaussian process sees of architectures: groups of columns, by what the space is made of."""
+"""What a Gaussian process sees of architectures: groups of columns that fit the space."""
 
 from collections.abc import Sequence
 
