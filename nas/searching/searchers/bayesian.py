@@ -40,9 +40,10 @@ class BayesianSearcher:
     that turn out when measuring. Of one objective the expected improvement is greatest where it
     asks (Jones et al., 1998), of two the expected hypervolume improvement, exact in closed form
     (Emmerich et al., 2011), of more the expected improvement of a random Chebyshev distance
-    (Knowles, 2006); each times the probability of keeping the limits (Gardner et al., 2014). The rest of a batch is
-    what is best in functions drawn from the posterior (Thompson sampling). Costs above the median
-    are compressed, since a tenth of the cells that do not train would be all that a process sees.
+    (Knowles, 2006); each times the probability of keeping the limits (Gardner et al., 2014). The
+    rest of a batch is what is best in functions drawn from the posterior (Thompson sampling). Costs
+    above the median are compressed: a tenth of the cells that do not train would be all that a
+    process sees.
 
     Small spaces are guessed whole; of large ones candidates evolve from the best that were told and
     the best that were guessed.
@@ -104,10 +105,10 @@ class BayesianSearcher:
         level = (drawn / np.maximum(space.num_options - 1, 1)).mean(axis=1)
         middles = (np.arange(count) + 0.5) / count * len(drawn)
         spread = drawn[np.argsort(level, kind="stable")[middles.astype(np.intp)]]
-        return self._proposed.fresh(np.concatenate([given, self._rng.permutation(spread)]))
+        return self._proposed.fresh(np.concatenate([given, spread]))
 
     def _within(self, population: Population) -> Population:
-        return population[self._settings.known_violations(population) == 0]
+        return np.asarray(population[self._settings.known_violations(population) == 0])
 
     def _guessed(self, size: int) -> Population:
         """Return the best candidates. Of an evolving pool the parents are the best told, then also
@@ -132,7 +133,7 @@ class BayesianSearcher:
         """Return the best row of a shortlist and those that are best in drawn functions."""
         if size == 1 or not len(guess.known):
             return ranked[:size]
-        draws = np.zeros((size, len(ranked), guess.mean.shape[1]))
+        draws = np.zeros((size, len(ranked), self._costs.shape[1]))
         for column in self._measured(pool):
             draws[:, :, column] = self._surrogates[column].deviations(ranked, size)
         short = guess.rows(ranked)
@@ -150,7 +151,7 @@ class BayesianSearcher:
         known = np.empty_like(costs)
         mean, std = np.empty(pool.known_costs.shape), np.zeros(pool.known_costs.shape)
         measured = self._measured(pool)
-        for column in range(mean.shape[1]):
+        for column in range(self._settings.num_objectives):
             if column in measured:
                 known[:, column] = compressed(costs[:, column], costs[:, column])
                 mean[:, column], std[:, column] = self._surrogates[column].learn(
@@ -168,10 +169,11 @@ class BayesianSearcher:
 
     def _keeps_limits(self, pool: Pool) -> Vector:
         """Return the probability of keeping the limits that measurements told of, p."""
-        exceeds = self._violations > 0
+        exceeds: npt.NDArray[np.bool_] = np.asarray(self._violations > 0)
         if not exceeds.any():
             return np.ones(len(pool.population))
-        finite = self._violations[exceeds & np.isfinite(self._violations)]
+        finite = self._violations[np.isfinite(self._violations)]
+        finite = finite[finite > 0]
         unit = float(np.median(finite)) if len(finite) else 1.0
         excess = np.log1p(np.minimum(self._violations / unit, MOST_EXCESS))
         targets = np.where(exceeds, excess, -1.0)
