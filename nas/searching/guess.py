@@ -59,9 +59,7 @@ class Guess:
 
     def rows(self, chosen: np.ndarray) -> "Guess":
         """Return the guess of some candidates."""
-        return Guess(
-            self.mean[chosen], self.std[chosen], self.keeps_limits[chosen], self.known
-        )
+        return Guess(self.mean[chosen], self.std[chosen], self.keeps_limits[chosen], self.known)
 
     def _reference(self) -> Vector:
         """Return as much beyond the pool's median as the least is below it, m: what costs more is
