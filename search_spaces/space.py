@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -215,18 +216,9 @@ class SearchSpace:
         Args:
             network_key: maps canonical genomes to rows, `n x k`, equal where the networks are.
         """
-        return SearchSpace(
-            self.name,
-            self.dimensions,
-            self.slots,
-            self._parse_values,
-            self.settings,
-            network_key,
-            self.modality,
-            self.inputs,
-            self.output_slots,
-            self.cells,
-        )
+        other = copy(self)
+        other._network_key = network_key
+        return other
 
     def unique(self, population: Population) -> Population:
         """Drop architectures whose equivalence key came before, keeping the order."""

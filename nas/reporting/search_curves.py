@@ -26,6 +26,7 @@ def search_curves(curves: Mapping[str, Curve], label: str) -> bytes:
             (line,) = panel.plot(evaluations, median, linewidth=1.5, label=name)
             panel.fill_between(evaluations, lower, upper, color=line.get_color(), alpha=0.15, lw=0)
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("distinct evaluations")
         panel.set_ylabel(label)
 
