@@ -3,6 +3,7 @@
 import numpy as np
 
 from nas.searching.searchers.evolution import constrained_evolution, regularised_evolution
+from nas.searching.searchers.exact import ExactSearcher
 from nas.searching.searchers.local_search import LocalSearcher
 from nas.searching.searchers.nsga2 import NSGA2Searcher
 from nas.searching.searchers.random import RandomSearcher
@@ -34,6 +35,7 @@ SEARCHERS: dict[str, SearcherBuilder] = {
     "regularised-evolution": regularised_evolution,
     "constrained-evolution": constrained_evolution,
     "nsga2": NSGA2Searcher,
+    "exact": ExactSearcher,
     "optuna-gp": _optuna("gp"),
     "optuna-nsga2": _optuna("nsga2"),
     "optuna-tpe": _optuna("tpe"),
