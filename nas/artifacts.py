@@ -10,6 +10,7 @@ from nas.fitted_predictors import FittedAccuracy, PredictorFile, fit_accuracy
 from nas.known_targets import known_targets
 from nas.run_directory import Run
 from nas.subnet.evaluator import SubnetEvaluator
+from nas.subnet.proxy_scores import ProxyScores, drawn_batch
 from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.starting_weights import load_weights
@@ -63,10 +64,19 @@ def subnet_evaluator(run: Run, supernet: Supernet) -> SubnetEvaluator:
     )
 
 
+def proxy_scores(run: Run, trained: bool = False) -> ProxyScores:
+    """Return zero-cost proxies on the run's data: on first weights, or on the trained ones."""
+    batch = drawn_batch(run.data, run.task, run.recipe.seed)
+    supernet = (load_supernet(run), supernet_hash(run)) if trained else None
+    return ProxyScores(run.space, batch, run.proxy_scores, run.recipe.seed, supernet)
+
+
 def fitted_accuracy(run: Run) -> FittedAccuracy:
     """Return the accuracy predictor, fitted on the logged samples of the trained supernet."""
+    config = run.recipe.accuracy
     samples = load_samples(run.accuracy_samples, run.space, supernet_hash(run))
-    return fit_accuracy(run.space, samples, run.recipe.accuracy.predictor, run.recipe.seed)
+    features = proxy_scores(run).encoding(config.proxies) if config.proxies else None
+    return fit_accuracy(run.space, samples, config.predictor, run.recipe.seed, features)
 
 
 def fitted_latency(run: Run, device: Device | None = None) -> FittedLatency:

@@ -12,6 +12,7 @@ import typer
 
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
+from nas.cli_proxies import proxies
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError
 
@@ -31,6 +32,7 @@ app.add_typer(profile_app, name="profile")
 app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
+app.command()(proxies)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
 
@@ -157,7 +159,36 @@ def search(
     device: Annotated[
         str | None, typer.Option(help="A known profile (nas devices) or its file.")
     ] = None,
-    searcher: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE=BUDGET", help="Another known device and its budget, predicted for."
+        ),
+    ] = None,
+    worst_case: Annotated[
+        bool | None, typer.Option("--worst-case", help="All devices as one objective.")
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(help="Beside the loss: latency_ms,macs,energy_mj,python:module:function."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FUNCTION=MOST", help="A limit on python:module:function(space, population)."
+        ),
+    ] = None,
+    searcher: Annotated[str | None, typer.Option(help="Search method: auto, nsga2, ...")] = None,
+    measure: Annotated[
+        int | None, typer.Option(help="Validate so many subnets, instead of predicting them.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that validate side by side.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of section search."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search a trained run under another budget; what was measured before is used again.
@@ -165,8 +196,11 @@ def search(
     Where --device is not this machine, the result is predicted only, and says so.
 
     Example: nas search runs/digits --latency-ms 0.04 --max-macs 400e3
+
+    Example: nas search runs/digits --searcher bayesian --measure 60 --workers 2
     """
     from nas import pipeline
+    from nas.config import read_settings
 
     result = pipeline.search(
         run,
@@ -177,12 +211,34 @@ def search(
         max_resident_bytes=max_resident_bytes,
         device=device,
         searcher=searcher,
+        also=dict(map(_device_budget, also)) if also else None,
+        worst_case=worst_case,
+        objectives=objectives.split(",") if objectives else None,
+        limits=dict(map(_function_limit, limit)) if limit else None,
+        measured_evaluations=measure,
+        workers=workers,
+        **read_settings(overrides or ()),
     )
     if as_json:
         print_json(result.to_json())
     else:
         _show_result(result)
     _fail_without_subnet([result])
+
+
+def _function_limit(text: str) -> tuple[str, float]:
+    name, _, most = text.rpartition("=")
+    try:
+        return name, float(most)
+    except ValueError:
+        raise InputError(f"expected --limit python:module:function=NUMBER, got {text!r}") from None
+
+
+def _device_budget(text: str) -> tuple[str, float | str]:
+    name, equals, budget = text.rpartition("=")
+    if not equals or not name:
+        raise InputError(f"expected --also DEVICE=BUDGET (pixel3=20, or pixel3=50%), got {text!r}")
+    return name, _budget(budget)
 
 
 @app.command()

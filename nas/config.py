@@ -149,6 +149,7 @@ class AccuracyConfig(Section):
     num_subnets: Annotated[int, Field(ge=8)] = 80
     calibration_samples: PositiveInt = 512
     predictor: str = "gaussian-process"
+    proxies: tuple[str, ...] = ()  # zero-cost ones that it sees of every architecture it predicts
 
 
 class ProfileConfig(Section):
@@ -172,13 +173,24 @@ class ProfileConfig(Section):
     predictor: str = "auto"  # of latency
 
 
+OBJECTIVES = ("latency_ms", "macs", "params", "activation_bytes", "resident_bytes", "energy_mj")
+LIMITED = OBJECTIVES[1:]  # each by a setting max_NAME; the latency has its budget
+
+
 class SearchConfig(Section):
     """Search under a latency budget."""
 
     searcher: str = "nsga2"
     budget: StrictFloat | StrictInt | str = "50%"  # milliseconds, or a share of the reachable range
+    objectives: tuple[str, ...] = ("latency_ms",)  # beside the predicted error or loss
     population: Annotated[int, Field(ge=4)] = 100
-    generations: PositiveInt = 40
+    generations: PositiveInt = 40  # population x generations architectures are evaluated
+    stall: Count = 0  # end after so many evaluations without a better one; 0 never does
+    seconds: Positive | None = None  # end after so long
+    measured_evaluations: Count = 0  # validate so many subnets, instead of predicting thousands
+    workers: PositiveInt = 1  # processes that validate side by side
+    storage: str | None = None  # of optuna's studies: a journal file, or a database's URL
+    study: str = "search"  # its name there
     coverage: Fraction = (
         0.8  # search keeps the latency's upper bound of this coverage in the budget
     )
@@ -188,7 +200,11 @@ class SearchConfig(Section):
     max_params: Positive | None = None
     max_activation_bytes: Positive | None = None
     max_resident_bytes: Positive | None = None  # predicted from the profile's measured subnets
+    max_energy_mj: Positive | None = None  # of a run; predicted as the memory
+    limits: Mapping[str, Positive] = {}  # on functions of one's own: python:module:function -> most
     device: str | None = None  # a known profile instead of the run's own
+    also: Mapping[str, StrictFloat | StrictInt | str] = {}  # other known devices -> their budgets
+    worst_case: bool = False  # of all devices as one objective, not one objective each
 
     def replaced(self, changes: Mapping[str, Any]) -> "SearchConfig":
         """Return a checked copy with some settings changed.
@@ -206,6 +222,26 @@ class SearchConfig(Section):
     def _budget(cls, budget: float | str) -> float | str:
         check_budget(budget)
         return budget
+
+    @field_validator("also")
+    @classmethod
+    def _budgets(cls, also: Mapping[str, float | str]) -> Mapping[str, float | str]:
+        for budget in also.values():
+            check_budget(budget)
+        return also
+
+    @field_validator("objectives", "limits")
+    @classmethod
+    def _quantities(cls, names: Any, info: ValidationInfo) -> Any:
+        own = OBJECTIVES if info.field_name == "objectives" else ()
+        if not names and info.field_name == "objectives":
+            raise InputError("expected an objective beside the error or loss, got none")
+        for name in names:
+            if not is_python_name(name) and name not in own:
+                known = [*own, "python:module:function"]
+                raise unknown_name(str(info.field_name).removesuffix("s"), name, known)
+            _function_name(name)
+        return names
 
 
 def _function_name(name: str) -> str:
@@ -280,6 +316,18 @@ def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         _apply(data, override)
     return check_recipe(data)
+
+
+def read_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` settings of one section.
+
+    Raises:
+        InputError: another form.
+    """
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+    return data
 
 
 def check_recipe(data: Mapping[str, Any]) -> Recipe:

@@ -10,8 +10,9 @@ from sklearn.model_selection import KFold
 
 from hardware_profiles.artifact import Artifact
 from nas.config import TaskConfig
-from nas.subnet.sample import AccuracySamples
+from nas.subnet.sample import AccuracySamples, Quantity
 from predictors.accuracy import ACCURACY_PREDICTORS
+from predictors.encodings import Encoding
 from predictors.predictor import (
     ErrorReport,
     Predictor,
@@ -20,7 +21,6 @@ from predictors.predictor import (
 )
 from search_spaces import SearchSpace, unknown_name
 
-Quantity = Literal["error", "loss"]
 FOLDS = 5
 
 
@@ -53,32 +53,35 @@ class FittedAccuracy:
 
 
 def fit_accuracy(
-    space: SearchSpace, samples: AccuracySamples, name: str, seed: int
+    space: SearchSpace,
+    samples: AccuracySamples,
+    name: str,
+    seed: int,
+    features: Encoding | None = None,
 ) -> FittedAccuracy:
     """Fit the accuracy predictor on all samples; its error comes from 5-fold cross-validation.
 
-    It learns whichever of error and loss repeats better between the halves of the
-    validation set; that repeatability is reported as its ceiling.
+    `features` are further columns that it sees. It learns whichever of error and loss repeats
+    better between the halves of the validation set; that repeatability is reported as its ceiling.
     """
     if name not in ACCURACY_PREDICTORS:
         raise unknown_name("accuracy predictor", name, ACCURACY_PREDICTORS)
     repeatability = samples.repeatability()
-    quantity: Quantity = "loss" if repeatability["loss"] > repeatability["accuracy"] else "error"
-    measured = samples.loss if quantity == "loss" else 1 - samples.accuracy
+    quantity, measured = samples.quantity()
     build = ACCURACY_PREDICTORS[name]
     costs = space.layers.costs(samples.population)
     known = {"macs": costs.macs, "num_params": costs.num_params}
     predicted = np.empty(len(measured))
     guesses = {key: np.empty(len(measured)) for key in ("constant", *known)}
     for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(measured):
-        predictor = build(space, seed, None)
+        predictor = build(space, seed, features)
         predictor.fit(samples.population[train], measured[train])
         predicted[test] = predictor.predict(samples.population[test]).mean
         guesses["constant"][test] = np.median(measured[train])
         for key, cost in known.items():
             line = np.polyfit(np.log(cost[train]), measured[train], 1)
             guesses[key][test] = np.polyval(line, np.log(cost[test]))
-    final = build(space, seed, None)
+    final = build(space, seed, features)
     final.fit(samples.population, measured)
     report = error_report(
         predicted,

@@ -4,8 +4,9 @@ Each stage reads the files of those before it from the run directory and writes 
 be called alone, again, or after an interruption; finished work is found and not done again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.profile import Profile
 from hardware_profiles.runtimes import RUNTIMES
@@ -14,6 +15,7 @@ from nas.artifacts import (
     fitted_latency,
     load_supernet,
     new_supernet,
+    proxy_scores,
     save_predictors,
     subnet_evaluator,
     supernet_hash,
@@ -37,19 +39,23 @@ from nas.results import ExportResult, Front, RunResult, SearchResult, metric_tex
 from nas.run_directory import Run, create_run_directory, is_run, open_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
+from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
-from nas.subnet.sample import AccuracySamples, sample_accuracy
+from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
+from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
 from nas.training import STRATEGIES
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
+from predictors.zero_cost import ZERO_COST
 from search_spaces import InputError, SearchSpace, build_space, unknown_name
 from search_spaces.part import SpacePart
 from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
+BASELINES = ("parameters", "macs")  # of zero-cost proxies
 
 
 def run(
@@ -84,6 +90,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
+    for name in recipe.accuracy.proxies:
+        _check_known("zero-cost proxy", name, ZERO_COST)
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
@@ -229,6 +237,36 @@ def measure_accuracy(where: RunLike) -> AccuracySamples:
             )
 
 
+def proxies(
+    where: RunLike,
+    names: Sequence[str] = (),
+    *,
+    samples: int | None = None,
+    trained: bool = False,
+) -> ProxyReport:
+    """Score the measured subnets of a run by zero-cost proxies, and tell how well those rank them.
+
+    Args:
+        names: of proxies, all without; parameters and MACs are always there to compare with.
+        samples: how many of the measured subnets; all without.
+        trained: on the supernet's weights; without, on first weights of the run's seed.
+
+    Raises:
+        InputError: an unknown proxy, nothing measured yet, or a proxy that cannot be computed.
+    """
+    this = open_run(where)
+    for name in names:
+        _check_known("zero-cost proxy", name, ZERO_COST)
+    wanted = list(dict.fromkeys([*BASELINES, *(names or ZERO_COST)]))
+    with this.stage("proxies"):
+        measured = load_samples(this.accuracy_samples, this.space, supernet_hash(this))
+        chosen = measured.evenly(samples)
+        with progress_bar("proxies", len(chosen.population)) as advance:
+            rows = proxy_scores(this, trained)(chosen.population, wanted, advance)
+    task = this.recipe.task
+    return rank_proxies(chosen, rows, {"error": task.metric_name, "loss": f"-{task.loss_name}"})
+
+
 def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:
     """Fit both predictors, state their errors beside baselines, and write `predictors/*.json`."""
     this = open_run(where)
@@ -257,6 +295,8 @@ def search(
     max_resident_bytes: float | None = None,
     device: str | None = None,
     searcher: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
 ) -> SearchResult:
     """Search under a budget, measure the finalists, export the winner.
 
@@ -266,8 +306,11 @@ def search(
             recipe's without.
         device: a known profile by name, or its file; the run's own without. Where it is not this
             machine, the result holds a candidate that was not measured.
+        callbacks: called with a `nas.searching.loop.Progress` after every generation.
+        settings: any other of the recipe's section `search`.
 
     Raises:
+        InputError: an unknown setting or a bad value.
         InfeasibleError: nothing reaches the limits; the least reachable value is named.
     """
     this = open_run(where)
@@ -280,11 +323,11 @@ def search(
         "device": device,
         "searcher": searcher,
     }
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes = {key: value for key, value in (given | settings).items() if value is not None}
     config = this.recipe.search.replaced(changes)
     _check_known("searcher", config.searcher, SEARCHERS)
     with this.stage("search"):
-        return search_budget(this, config)
+        return search_budget(this, config, callbacks)
 
 
 def export(where: RunLike, architecture: str) -> ExportResult:

@@ -75,15 +75,27 @@ class Front(Artifact):
     made_from: Mapping[str, Any]
 
 
+class AlsoDevice(Frozen):
+    """A further device of a search: predicted for, not measured on."""
+
+    target: Target
+    budget_ms: float
+    reachable_ms: tuple[float, float]
+
+
 class SearchResult(Artifact):
     """`search/budgets/*.json`: what one search under one budget gave."""
 
     kind: Literal["search-result"] = "search-result"
-    format: int = 3
+    format: int = 4
     space: str
+    searcher: str
+    objectives: tuple[str, ...]
+    measured_objectives: tuple[str, ...] = ()  # the others are predicted
     budget_ms: float
     limits: Mapping[str, float]  # the others that were set
     reachable_ms: tuple[float, float]  # least and greatest predicted upper bound
+    also: Mapping[str, AlsoDevice] = {}
     coverage: float
     predicted_quantity: Literal["error", "loss"]
     metric: str = "accuracy"  # the error is 1 - metric
@@ -93,17 +105,20 @@ class SearchResult(Artifact):
     target: Target
     device: str | None = None  # the known profile that was asked for, instead of the run's own
     front: tuple[FrontMember, ...]
-    evaluations: int  # distinct architectures that were predicted
+    notes: tuple[str, ...] = ()  # of the searcher, and why it ended
+    stopped: str = "evaluations"
+    evaluations: int  # distinct architectures that were evaluated
+    failed: int = 0  # of them
     measurements: int  # subnets measured so far in the run, on this target
     rounds: int
     hypervolume: float
-    hypervolume_reference: tuple[float, float]  # predicted quantity, ms
+    hypervolume_reference: tuple[float, ...]  # of each objective
     made_from: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `nas search --json` prints."""
         names = {"budget_ms", "metric", "winner", "closest_miss", "candidate", "target", "front"}
-        names |= {"evaluations", "hypervolume"}
+        names |= {"evaluations", "failed", "hypervolume", "searcher", "objectives", "notes", "also"}
         return self.model_dump(mode="json", include=names)
 
 

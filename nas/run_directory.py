@@ -67,8 +67,10 @@ class Run:
         self.profile_path = path / "profile.json"
         self.predictors_path = path / "predictors"
         self.accuracy_samples = AppendLog(path / "accuracy_samples.jsonl")
+        self.proxy_scores = AppendLog(path / "zero_cost.jsonl")
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
+        self.validations = AppendLog(path / "search" / "validations.jsonl")
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 

@@ -124,6 +124,8 @@ class LayerGrid:
         """Add up one value per spec over the layers of every architecture; `values`: 1 + specs,
         `values[0]` is 0.
         """
+        if len(population) * len(self.slots) < len(self._spec_of):
+            return np.asarray(values[self.index(population)].sum(axis=1))
         table = values[self._spec_of]
         total = np.empty(len(population))
         for rows in _chunks(len(population)):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
+from search_spaces.cell import Cell, CellEdge
 from search_spaces.errors import InputError
 from search_spaces.layer_slot import LayerSlot, fixed_slot
 from search_spaces.space import Dimension, Population, SearchSpace
@@ -95,6 +96,7 @@ def nasbench201_space(preset: NasBench201, num_classes: int, input_channels: int
         _parse,
         {"num_classes": num_classes, "input_channels": input_channels},
         network_key,
+        cells=(CELL,),
     )
 
 
@@ -184,6 +186,14 @@ def network_key(population: Population) -> npt.NDArray[np.int16]:
 
 def _edge_name(source: int, node: int) -> str:
     return f"node{node}~{source}"
+
+
+CELL = Cell(
+    "cell",
+    num_inputs=1,
+    edges=tuple(CellEdge(_edge_name(*edge), edge[1], edge[0]) for edge in EDGES),
+    outputs=(3,),
+)
 
 
 def _edges_into(node: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
+from search_spaces.cell import Cell, CellEdge
 from search_spaces.errors import InputError
 from search_spaces.genotype import genotype_parts
 from search_spaces.layer_slot import LayerSlot, OptionValues, Selected, fixed_slot
@@ -77,7 +78,19 @@ def nasnet_space(preset: NasNet, num_classes: int, input_channels: int) -> Searc
         lambda text: _parse(preset, text),
         {"num_classes": num_classes, "input_channels": input_channels},
         network_key=lambda population: _sorted_sides(preset, population),
+        cells=[_graph(preset, cell) for cell in CELLS],
     )
+
+
+def _graph(preset: NasNet, cell: str) -> Cell:
+    """Return a cell as data; sources count the two inputs first, then the nodes."""
+    nodes = range(1, preset.num_nodes + 1)
+    edges = [
+        CellEdge(_operation(cell, node, side), node + 1, _source(cell, node, side))
+        for node in nodes
+        for side in SIDES
+    ]
+    return Cell(cell, 2, tuple(edges), outputs=tuple(node + 1 for node in nodes))
 
 
 def _by_cost(operations: tuple[str, ...], cell: str) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class SpacePart:
                 modality=whole.modality,
                 inputs=whole.inputs,
                 outputs=whole.output_slots,
+                cells=whole.cells,  # they name options by value, not by index
             )
         width = max((len(indices) for indices in chosen.values()), default=1)
         self._index = np.zeros((len(dimensions), width), dtype=np.int16)  # d x options

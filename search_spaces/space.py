@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.architecture import Architecture, Value
+from search_spaces.cell import Cell
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.layer_grid import LayerGrid
 from search_spaces.layer_slot import LayerSlot
 
 Population = npt.NDArray[np.int16]  # n x d option indices
+_Indices = npt.NDArray[np.intp]
 Modality = Literal["image", "tokens", "sequence"]
 MAX_ROUNDS = 50  # of any rejection loop
 
@@ -50,10 +52,12 @@ class SearchSpace:
         modality: what the network takes: "image", "tokens" (ids and a mask) or "sequence".
         inputs: names of the network's inputs, which slots read.
         outputs: name -> slot whose output it is; without it "logits", of the last slot.
+        cells: graphs whose edges the dimensions choose, where the space is made of such.
 
     Raises:
         InputError: a duplicate name, an empty or repeated option list, options that do not ascend,
-            a parent that is unknown or comes later, an unknown modality.
+            a parent that is unknown or comes later, an unknown modality, a cell of unknown
+            dimensions.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class SearchSpace:
         modality: Modality = "image",
         inputs: Sequence[str] = ("input",),
         outputs: Mapping[str, str] | None = None,
+        cells: Sequence[Cell] = (),
     ) -> None:
         self.name = name
         self.modality: Modality = modality
@@ -74,6 +79,7 @@ class SearchSpace:
         self.output_slots = dict(outputs or ({"logits": slots[-1].name} if slots else {}))
         self.dimensions = tuple(dimensions)
         self.slots = tuple(slots)
+        self.cells = tuple(cells)
         self.settings = dict(settings or {})
         self._parse_values = parse_values
         self._network_key = network_key
@@ -88,6 +94,10 @@ class SearchSpace:
             )
         if len(self._position) != len(self.dimensions):
             raise InputError(f"{self.name}: dimension names must be unique")
+        for edge in (edge for cell in self.cells for edge in cell.edges):
+            for name in (edge.operation, edge.source):
+                if isinstance(name, str) and name not in self._position:
+                    raise unknown_name("dimension", name, self._position)
         for i, dimension in enumerate(self.dimensions):
             options = dimension.options
             if not all(isinstance(o, (int, float, str)) and o == o for o in options):  # NaN != NaN
@@ -133,16 +143,39 @@ class SearchSpace:
     @cached_property
     def _parents(self) -> list[tuple[int, int, npt.NDArray[np.bool_]]]:
         """(child, parent, activates[parent option]) of every conditional dimension, parents
-        first.
+        first; options beyond the parent's own activate nothing.
         """
         rows = []
         for child, dimension in enumerate(self.dimensions):
             if dimension.active_when is not None:
                 parent = self._position[dimension.active_when[0]]
-                activates = np.zeros(self.num_options[parent], dtype=np.bool_)
+                activates = np.zeros(max(self.num_options), dtype=np.bool_)
                 activates[list(dimension.active_when[1])] = True
                 rows.append((child, parent, activates))
         return rows
+
+    @cached_property
+    def _generations(self) -> list[tuple[_Indices, _Indices, npt.NDArray[np.bool_], _Indices]]:
+        """Children, parents, activates (flat) and where each child's part of it begins: of all
+        conditional dimensions with as many ancestors at a time, the fewest first.
+        """
+        depth = dict.fromkeys(range(self.num_dimensions), 0)
+        for child, parent, _ in self._parents:
+            depth[child] = depth[parent] + 1
+        generations = []
+        for number in range(1, max(depth.values(), default=0) + 1):
+            members = [row for row in self._parents if depth[row[0]] == number]
+            children, parents, activates = zip(*members, strict=True)
+            starts = np.arange(len(members)) * len(activates[0])
+            generations.append(
+                (np.array(children), np.array(parents), np.concatenate(activates), starts)
+            )
+        return generations
+
+    @cached_property
+    def _offsets(self) -> _Indices:
+        """Position of every dimension's first option among all options, d."""
+        return np.concatenate([[0], np.cumsum(self.num_options, dtype=np.intp)])[:-1]
 
     @cached_property
     def num_architectures(self) -> int:
@@ -160,8 +193,9 @@ class SearchSpace:
     def active(self, population: Population) -> npt.NDArray[np.bool_]:
         """Tell which dimensions matter: `n x d` bool."""
         active = np.ones(population.shape, dtype=np.bool_)
-        for child, parent, activates in self._parents:
-            active[:, child] = active[:, parent] & activates[population[:, parent]]
+        for children, parents, activates, starts in self._generations:
+            is_activated = activates[starts + population[:, parents]]
+            active[:, children] = is_activated & active[:, parents]
         return active
 
     def canonicalize(self, population: Population) -> Population:
@@ -256,10 +290,10 @@ class SearchSpace:
         mutable = active & (self.num_options > 1)
         draw = np.where(mutable, rng.random(population.shape), 2.0)
         change = (draw < rate) | (draw == draw.min(axis=1, keepdims=True))
-        shift = 1 + rng.integers(
-            0, np.maximum(self.num_options - 1, 1), population.shape, dtype=np.int16
-        )
-        shifted = ((population + shift) % self.num_options).astype(np.int16)
+        # scaled uniform numbers: integers below bounds that differ are drawn one by one
+        others = rng.random(population.shape) * (self.num_options - 1)
+        shifted = population + 1 + others.astype(np.int16)
+        shifted -= self.num_options * (shifted >= self.num_options)
         changed = np.where(change & mutable, shifted, population)
         # what a change has just activated is drawn anew: it would enter at its smallest option
         activated = self.active(changed) & ~active
@@ -293,10 +327,9 @@ class SearchSpace:
         zeros.
         """
         n = len(population)
-        offsets = np.concatenate([[0], np.cumsum(self.num_options[:-1], dtype=np.intp)])
         features = np.zeros((n, int(self.num_options.sum(dtype=np.intp))), dtype=np.float32)
-        rows, columns = np.nonzero(self.active(population))
-        features[rows, offsets[columns] + population[rows, columns]] = 1.0
+        places = np.arange(n)[:, None] * features.shape[1] + self._offsets + population
+        features.reshape(-1)[places] = self.active(population)
         return features
 
     # --- the doors --------------------------------------------------------------------------------

@@ -46,7 +46,8 @@ def write_search_rows(path: Path, rows: Sequence[SearchRow]) -> None:
     """Write one line a searcher and one column a number, named as in JSON with dots."""
     text = io.StringIO()
     lines = [_flat(row) for row in rows]
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     write_atomic(path, text.getvalue().encode())
@@ -55,7 +56,7 @@ def write_search_rows(path: Path, rows: Sequence[SearchRow]) -> None:
 def _flat(row: SearchRow) -> dict[str, object]:
     """Return the numbers of a row by dotted name."""
     flat: dict[str, object] = {}
-    waiting = list(row.model_dump(mode="json", exclude_none=True).items())
+    waiting = list(row.model_dump(mode="json").items())
     while waiting:
         name, value = waiting.pop(0)
         if isinstance(value, dict):

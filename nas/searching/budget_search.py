@@ -1,7 +1,8 @@
 """The search stage under one budget: search, choose, export, and write what was found."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +16,39 @@ from nas.exporting.export import export_in_memory, export_subnet
 from nas.exporting.gate import Exported
 from nas.exporting.manifest import MODEL_NAME
 from nas.progress import progress_bar, say
-from nas.results import Candidate, ClosestMiss, SearchResult, Winner
+from nas.results import AlsoDevice, Candidate, ClosestMiss, SearchResult, Winner
 from nas.run_directory import Run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
-from nas.searching.search import SearchOutcome, search
-from nas.searching.setting import SearchSetting, search_setting
+from nas.searching.loop import Callback, SearchOutcome
+from nas.searching.problem import SearchProblem
+from nas.searching.search import Search, num_evaluations, search
+from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
+from nas.searching.validation import validations
 from nas.subnet.evaluator import SubnetEvaluator
+from search_spaces import Population
 from search_spaces.supernet import Supernet
 
 
-def search_budget(run: Run, config: SearchConfig) -> SearchResult:
+def search_budget(
+    run: Run, config: SearchConfig, callbacks: Sequence[Callback] = ()
+) -> SearchResult:
     """Find, export and measure the most accurate subnet under `config.budget` and the other limits.
 
     Where the device is not this machine nothing is measured: the best candidate is exported, and
     the result says that it was predicted only. The result of the same search on the same files is
     read back, not searched anew.
 
+    Args:
+        callbacks: called with the progress after every generation.
+
     Raises:
         InfeasibleError: nothing reaches the limits; the least reachable value is named.
     """
     setting = search_setting(run, config)
-    reachable = "{:.4g} to {:.4g}".format(*setting.reachable_ms)
-    say(f"            budget {setting.budget_ms:.4g} ms; reachable {reachable} ms")
+    for name, one in {"": setting.main, **setting.also}.items():
+        say(f"            {_budget_words(name, one)}")
     if not setting.device.profile.layers and setting.latency.reason:
         say(f"            latency predictor {setting.latency.reason}")
     runtime, path = setting.device.runtime, setting.result_path()
@@ -51,17 +61,33 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         return _located(run, known)
     supernet = load_supernet(run)
     evaluator = subnet_evaluator(run, supernet)
-    with progress_bar("search", config.generations) as advance:
+    quantity = setting.accuracy.quantity
+    with (
+        validations(run, evaluator, config.workers, quantity) as validate,
+        progress_bar("search", num_evaluations(config)) as advance,
+    ):
+        look = partial(search, report=advance, measure=validate, callbacks=callbacks)
         if runtime is None:
-            found = _predicted(setting, supernet, evaluator, advance)
+            found = _predicted(setting, supernet, evaluator, look)
         else:
-            found = _measured(setting, runtime, supernet, evaluator, evaluations, advance)
-    reference = (float(setting.accuracy.measured.max()), setting.budget_ms)
+            found = _measured(setting, runtime, supernet, evaluator, evaluations, look)
+    outcome, problem = found.outcome, found.problem
+    for note in _notes(outcome):
+        say(f"            {note}")
+    reference = tuple(problem.reference().tolist())
     result = SearchResult(
         space=run.space.name,
         budget_ms=setting.budget_ms,
-        limits=setting.other_limits(),
-        reachable_ms=setting.reachable_ms,
+        limits=setting.limits(),
+        reachable_ms=setting.main.reachable_ms,
+        also={
+            name: AlsoDevice(
+                target=one.device.target, budget_ms=one.budget_ms, reachable_ms=one.reachable_ms
+            )
+            for name, one in setting.also.items()
+        },
+        objectives=tuple(one.name for one in problem.objectives),
+        measured_objectives=problem.measured,
         coverage=config.coverage,
         predicted_quantity=setting.accuracy.quantity,
         metric=run.task.metric,
@@ -70,11 +96,15 @@ def search_budget(run: Run, config: SearchConfig) -> SearchResult:
         candidate=found.candidate,
         target=target,
         device=config.device,
-        front=tuple(front_members(run, found.outcome, setting.accuracy, evaluations)),
-        evaluations=found.outcome.num_evaluations,
+        front=tuple(front_members(run, outcome, problem, setting.accuracy, evaluations)),
+        searcher=config.searcher,
+        notes=_notes(outcome),
+        stopped=outcome.stopped,
+        evaluations=outcome.num_evaluations,
+        failed=outcome.num_failed,
         measurements=len(evaluations.all()),
         rounds=found.rounds,
-        hypervolume=found.outcome.hypervolume(reference),
+        hypervolume=outcome.hypervolume(reference),
         hypervolume_reference=reference,
         made_from=setting.made_from(),
     )
@@ -88,6 +118,7 @@ class _Found:
     """What a search gave: a winner, a closest miss, or a candidate for a device elsewhere."""
 
     outcome: SearchOutcome
+    problem: SearchProblem
     rounds: int
     winner: Winner | None = None
     closest_miss: ClosestMiss | None = None
@@ -100,7 +131,7 @@ def _measured(
     supernet: Supernet,
     evaluator: SubnetEvaluator,
     evaluations: Evaluations,
-    advance: Callable[[int], None],
+    look: Search,
 ) -> _Found:
     """Search for the device at hand: its finalists are measured."""
     run = setting.run
@@ -109,17 +140,15 @@ def _measured(
         return measure_workloads(runtime, [one.workload for one in exported])
 
     chooser = Chooser(
-        run.space, evaluator, evaluations, setting.config, measure, setting.problem, say
+        run.space, evaluator, evaluations, setting.config, measure, setting.problem, look, say
     )
-    choice = chooser.choose(setting.budget_ms, run.recipe.seed, advance)
+    choice = chooser.choose(setting.budget_ms, run.recipe.seed)
     if choice.winner is None:
         miss = choice.closest_miss
-        return _Found(
-            choice.outcome, choice.rounds, closest_miss=_closest_miss(miss, run.task.metric)
-        )
+        missed = _closest_miss(miss, run.task.metric)
+        return _Found(choice.outcome, choice.problem, choice.rounds, closest_miss=missed)
     assert choice.exported is not None
-    genome = run.space.encode(choice.exported.architecture)
-    predicted = float(choice.problem.evaluate(genome).latency_ms[0])
+    predicted, _ = _latency_ms(choice.problem, run.space.encode(choice.exported.architecture))
     folder, manifest = export_subnet(
         run,
         choice.exported,
@@ -141,25 +170,26 @@ def _measured(
         kept=True,
         metric=manifest.metric,
     )
-    return _Found(choice.outcome, choice.rounds, winner=winner)
+    return _Found(choice.outcome, choice.problem, choice.rounds, winner=winner)
 
 
 def _predicted(
     setting: SearchSetting,
     supernet: Supernet,
     evaluator: SubnetEvaluator,
-    advance: Callable[[int], None],
+    look: Search,
 ) -> _Found:
     """Search for a device elsewhere: of the finalists, the one of best validation accuracy."""
     run, problem = setting.run, setting.problem()
-    outcome = search(problem, setting.config, np.random.default_rng([run.recipe.seed, 0]), advance)
+    rng = np.random.default_rng([run.recipe.seed, 0])
+    outcome = look(problem, setting.config, rng)
     finalists = [
         run.space.decode(genome) for genome in outcome.population[: setting.config.finalists]
     ]
     accuracies = [evaluator.validation_accuracy(architecture) for architecture in finalists]
     best = finalists[int(np.argmax(accuracies))]
     exported = export_in_memory(evaluator, best)
-    predicted = problem.evaluate(run.space.encode(best))
+    predicted, bound = _latency_ms(problem, run.space.encode(best))
     folder, manifest = export_subnet(
         run,
         exported,
@@ -167,7 +197,7 @@ def _predicted(
         supernet=supernet,
         evaluator=evaluator,
         profile_sha256=setting.device.profile_sha256,
-        predicted_latency_ms=float(predicted.latency_ms[0]),
+        predicted_latency_ms=predicted,
         budget_ms=None,  # nothing was measured that could have kept it
     )
     candidate = Candidate(
@@ -175,11 +205,38 @@ def _predicted(
         model_path=str((folder / MODEL_NAME).relative_to(run.path)),
         validation_accuracy=manifest.validation_accuracy,
         test_accuracy=manifest.test_accuracy,
-        predicted_latency_ms=float(predicted.latency_ms[0]),
-        predicted_upper_ms=float(predicted.latency_upper_ms[0]),
+        predicted_latency_ms=predicted,
+        predicted_upper_ms=bound,
         metric=manifest.metric,
     )
-    return _Found(outcome, 1, candidate=candidate)
+    return _Found(outcome, problem, 1, candidate=candidate)
+
+
+def _latency_ms(problem: SearchProblem, genome: Population) -> tuple[float, float]:
+    """Return the predicted latency of one architecture on the main device, and its bound."""
+    estimate = problem.quantities()[LATENCY](genome)
+    return float(estimate.value[0]), float(estimate.bound[0])
+
+
+def _budget_words(name: str, destination: Destination) -> str:
+    reachable = "{:.4g} to {:.4g}".format(*destination.reachable_ms)
+    on = f" on {name}" if name else ""
+    return f"budget {destination.budget_ms:.4g} ms{on}; reachable {reachable} ms"
+
+
+def _notes(outcome: SearchOutcome) -> tuple[str, ...]:
+    """Return what a user should be told of a search."""
+    notes = list(outcome.notes)
+    if outcome.stopped == "exhausted":
+        notes.append(
+            f"all that the searcher could propose is evaluated: {outcome.num_evaluations} "
+            "distinct architectures"
+        )
+    elif outcome.stopped != "evaluations":
+        notes.append(f"{outcome.stopped} after {outcome.num_evaluations} evaluations")
+    if outcome.num_failed:
+        notes.append(f"{outcome.num_failed} evaluations failed")
+    return tuple(notes)
 
 
 def _closest_miss(miss: MeasuredSubnet | None, metric: str) -> ClosestMiss | None:
@@ -213,7 +270,7 @@ def _better_is_known(
     """
     if result.winner is None:
         return False
-    known = evaluations.within(setting.limits, setting.part)
+    known = evaluations.within(setting.problem())
     within = [m for m in known if m.keeps(result.budget_ms)]
     return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
 

@@ -10,14 +10,15 @@ from nas.config import SearchConfig
 from nas.exporting.export import export_in_memory
 from nas.exporting.gate import Exported
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
+from nas.searching.loop import SearchOutcome
 from nas.searching.problem import SearchProblem
-from nas.searching.search import SearchOutcome, search
+from nas.searching.search import Search
 from nas.subnet.evaluator import SubnetEvaluator
 from predictors.predictor import Vector
 from search_spaces import Architecture, InfeasibleError, Population, SearchSpace
 
 Say = Callable[[str], None]
-Measure = Callable[[list[Exported]], list[Measurement]]  # side by side, on the target
+TimeAll = Callable[[list[Exported]], list[Measurement]]  # side by side, on the target
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Chooser:
         space, evaluator: where subnets come from.
         evaluations: what was measured already; known subnets are not measured again.
         config: rounds, finalists a round.
-        measure: times exported subnets on the target.
+        time_all: times exported subnets on the target.
         make_problem: builds the search problem on a latency predictor that has also learnt from the
             given measured subnets (n x d and n ms).
+        search: searches that problem.
     """
 
     def __init__(
@@ -53,17 +55,16 @@ class Chooser:
         evaluator: SubnetEvaluator,
         evaluations: Evaluations,
         config: SearchConfig,
-        measure: Measure,
+        time_all: TimeAll,
         make_problem: Callable[[tuple[Population, Vector] | None], SearchProblem],
+        search: Search,
         say: Say,
     ) -> None:
         self._space, self._evaluator, self._evaluations = space, evaluator, evaluations
-        self._config, self._measure_exported, self._say = config, measure, say
-        self._make_problem = make_problem
+        self._config, self._time_all, self._say = config, time_all, say
+        self._make_problem, self._search = make_problem, search
 
-    def choose(
-        self, budget_ms: float, seed: int, report: Callable[[int], None] = lambda generation: None
-    ) -> Choice:
+    def choose(self, budget_ms: float, seed: int) -> Choice:
         """Search, measure, choose; at most `config.rounds` times.
 
         Raises:
@@ -71,7 +72,7 @@ class Chooser:
         """
         problem = self._make_problem(None)
         try:
-            outcome = search(problem, self._config, np.random.default_rng([seed, 0]), report)
+            outcome = self._search(problem, self._config, np.random.default_rng([seed, 0]))
         except InfeasibleError:  # so the predictor says; what was measured knows better
             outcome = self._known_outcome(budget_ms, problem)
             if not len(outcome.population):
@@ -92,7 +93,7 @@ class Chooser:
             problem = self._make_problem(self._evaluations.least_latencies())
             rng = np.random.default_rng([seed, number])
             try:
-                outcome = search(problem, self._config, rng, report)
+                outcome = self._search(problem, self._config, rng)
             except InfeasibleError as error:
                 self._say(str(error))
                 break
@@ -102,7 +103,12 @@ class Chooser:
         """Return the measured subnets that keep the limits as if a search had found them."""
         known = [m for m in self._within(problem) if m.keeps(budget_ms)]
         population = self._space.encode_all(map(self._evaluations.architecture, known))
-        return SearchOutcome(population, problem.evaluate(population), len(population))
+        measured = [
+            [m.loss if name == "loss" else 1 - m.validation_accuracy for name in problem.measured]
+            for m in known
+        ]
+        found = np.array(measured).reshape(len(known), len(problem.measured))
+        return SearchOutcome(population, problem.evaluate(population, found).costs, len(known))
 
     def _finalists(self, outcome: SearchOutcome) -> list[Architecture]:
         """Best predicted feasible ones that were not measured yet."""
@@ -120,7 +126,7 @@ class Chooser:
 
     def _measure(self, architectures: list[Architecture]) -> None:
         exported = [self._export(architecture) for architecture in architectures]
-        results = self._measure_exported(exported)
+        results = self._time_all(exported)
         for one, result in zip(exported, results, strict=True):
             score = self._evaluator.score(one.subnet, one.architecture, "validation")
             self._log(one.architecture, score.accuracy, score.loss, result)
@@ -150,7 +156,7 @@ class Chooser:
         candidates.sort(key=lambda m: (-m.validation_accuracy, m.loss, m.latency_ms))
         for candidate in candidates:
             exported = self._export(self._evaluations.architecture(candidate))
-            result = self._measure_exported([exported])[0]
+            result = self._time_all([exported])[0]
             accuracy, loss = candidate.validation_accuracy, candidate.loss
             slower = self._log(exported.architecture, accuracy, loss, result)
             if slower.keeps(budget_ms):
@@ -159,7 +165,7 @@ class Chooser:
 
     def _within(self, problem: SearchProblem) -> list[MeasuredSubnet]:
         """Measured subnets of the part that keep the limits, whatever their latency."""
-        return self._evaluations.within(problem.limits, problem.part)
+        return self._evaluations.within(problem)
 
     def _closest(self, problem: SearchProblem) -> MeasuredSubnet | None:
         return min(self._within(problem), key=lambda m: m.typical_ms, default=None)

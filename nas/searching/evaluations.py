@@ -6,10 +6,11 @@ import numpy as np
 
 from hardware_profiles.artifact import Frozen
 from nas.append_log import AppendLog
-from nas.searching.problem import Limits
+from nas.searching.problem import SearchProblem
 from predictors.predictor import Vector
 from search_spaces import Architecture, Population, SearchSpace
-from search_spaces.part import SpacePart
+
+MEASURED_ITSELF = ("latency_ms", "resident_bytes")  # what a measurement tells better than a guess
 
 
 class MeasuredSubnet(Frozen):
@@ -78,8 +79,9 @@ class Evaluations:
         records = self._by_id.values()
         return population, np.array([min(m.latency_ms for m in one) for one in records])
 
-    def within(self, limits: Limits, part: SpacePart) -> list[MeasuredSubnet]:
-        """Return the measured subnets of a part that keep the limits, whatever their latency.
+    def within(self, problem: SearchProblem) -> list[MeasuredSubnet]:
+        """Return the measured subnets of a problem's part that keep its limits, whatever their
+        latency on the main device.
 
         Where resident memory is limited, those whose memory was measured.
         """
@@ -87,13 +89,19 @@ class Evaluations:
         if not known:
             return []
         population = self._space.encode_all(map(self.architecture, known))
-        kept = limits.keeps_analytic(self._space, population)
+        kept = np.ones(len(population), dtype=np.bool_)
+        most_bytes = None
+        for limit in problem.limits:
+            if limit.quantity.name not in MEASURED_ITSELF:
+                kept &= limit.quantity(population).bound <= limit.most
+            elif limit.quantity.name == "resident_bytes":
+                most_bytes = limit.most
         return [
             measured
             for measured, ok in zip(known, kept, strict=True)
             if ok
-            and part.holds(self.architecture(measured))
-            and _keeps_memory(measured, limits.resident_bytes)
+            and problem.part.holds(self.architecture(measured))
+            and _keeps_memory(measured, most_bytes)
         ]
 
     def architecture(self, measured: MeasuredSubnet) -> Architecture:

@@ -10,23 +10,39 @@ from nas.fitted_predictors import FittedAccuracy
 from nas.results import Front, FrontMember, SearchResult
 from nas.run_directory import Run
 from nas.searching.evaluations import Evaluations
-from nas.searching.search import SearchOutcome
+from nas.searching.loop import SearchOutcome
+from nas.searching.problem import SearchProblem, estimates
+from predictors.predictor import Vector
+from search_spaces import Population
+
+ANALYTIC = ("macs", "params", "activation_bytes")  # stated among the costs
 
 
 def front_members(
-    run: Run, outcome: SearchOutcome, accuracy: FittedAccuracy, evaluations: Evaluations
+    run: Run,
+    outcome: SearchOutcome,
+    problem: SearchProblem,
+    accuracy: FittedAccuracy,
+    evaluations: Evaluations,
 ) -> list[FrontMember]:
-    """The predicted front, slowest last, with what was measured of its members."""
+    """The front, slowest last, with what is predicted and what was measured of its members."""
     rows = outcome.front()
-    rows = rows[np.argsort(outcome.evaluation.latency_ms[rows], kind="stable")]
-    costs = run.space.layers.costs(outcome.population[rows])
+    latency = problem.quantities()["latency_ms"](outcome.population[rows]).value
+    rows = rows[np.argsort(latency, kind="stable")]
+    population = outcome.population[rows]
+    columns = predicted_columns(problem, accuracy, population)
+    costs = run.space.layers.costs(population)
     members = []
     for i, row in enumerate(rows):
-        architecture = run.space.decode(outcome.population[row])
+        architecture = run.space.decode(population[i])
         known = evaluations.get(architecture.id)
-        measured = {}
+        measured = {
+            quantity.name: float(outcome.costs[row, column])
+            for column, quantity in enumerate(problem.objectives)
+            if quantity.is_measured
+        }
         if known is not None:
-            measured = {
+            measured |= {
                 "validation_accuracy": known.validation_accuracy,
                 "loss": known.loss,
                 "latency_ms": known.latency_ms,
@@ -36,15 +52,24 @@ def front_members(
                 architecture_id=architecture.id,
                 values=architecture.values,
                 costs=costs.row(i),
-                predicted={
-                    accuracy.quantity: float(outcome.evaluation.loss[row]),
-                    "latency_ms": float(outcome.evaluation.latency_ms[row]),
-                    "latency_upper_ms": float(outcome.evaluation.latency_upper_ms[row]),
-                },
+                predicted={name: float(values[i]) for name, values in columns.items()},
                 measured=measured,
             )
         )
     return members
+
+
+def predicted_columns(
+    problem: SearchProblem, accuracy: FittedAccuracy, population: Population
+) -> dict[str, Vector]:
+    """Return everything that is guessed of n architectures by name, bounds of latencies too."""
+    columns: dict[str, Vector] = {accuracy.quantity: accuracy.predictor.predict(population).mean}
+    for name, estimate in estimates(problem, population).items():
+        if name not in ANALYTIC:
+            columns[name] = estimate.value
+        if name.startswith("latency_ms"):
+            columns[name.replace("latency_ms", "latency_upper_ms")] = estimate.bound
+    return columns
 
 
 def write_front(run: Run, result: SearchResult) -> None:

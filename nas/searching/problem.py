@@ -1,128 +1,132 @@
 """What a search minimises and which limits it keeps, for whole populations at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from predictors.predictor import Predictor, Vector
-from search_spaces import InfeasibleError, InputError, Population, SearchSpace
+from nas.searching.quantity import Estimate, Quantity
+from nas.searching.searchers import Costs, Known, Violations
+from predictors.predictor import Vector
+from search_spaces import InfeasibleError, Population, SearchSpace
 from search_spaces.part import SpacePart
 
 MAX_DESCENT_STEPS = 500
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Upper limits; None is no limit. Those of latency and resident memory hold for the bound of
-    `coverage`.
-    """
+class Limit:
+    """The most that a quantity may be; held against its bound where it is a guess."""
 
-    latency_ms: float | None = None
-    macs: float | None = None
-    params: float | None = None
-    activation_bytes: float | None = None
-    resident_bytes: float | None = None  # for its bound, as the latency
+    quantity: Quantity
+    most: float
 
-    def analytic(self, space: SearchSpace, population: Population) -> list[tuple[float, Vector]]:
-        """Return each limit that needs no latency, beside the n values it limits."""
-        costs = space.layers.costs(population)
-        pairs = [
-            (self.macs, costs.macs),
-            (self.params, costs.num_params),
-            (self.activation_bytes, costs.activation_bytes),
-        ]
-        return [(limit, values) for limit, values in pairs if limit is not None]
-
-    def keeps_analytic(self, space: SearchSpace, population: Population) -> npt.NDArray[np.bool_]:
-        """Tell which architectures keep the limits that need no latency, n."""
-        kept = np.ones(len(population), dtype=np.bool_)
-        for limit, values in self.analytic(space, population):
-            kept &= values <= limit
-        return kept
+    def __str__(self) -> str:
+        return f"{self.quantity.name} up to {self.most:.4g}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """n architectures: predicted loss (lower is better), latency in ms and its upper bound."""
+    """n architectures and their m costs."""
 
-    loss: Vector
-    latency_ms: Vector
-    latency_upper_ms: Vector
-    violations: Vector  # 0 where every limit is kept, else by which share they are exceeded
+    costs: Costs  # n x m; a row of NaN is an evaluation that failed
+    violations: Violations  # n; 0 where every limit is kept, else by which share they are exceeded
 
-    @property
-    def objectives(self) -> npt.NDArray[np.float64]:
-        """What the search minimises: predicted loss and latency, n x 2."""
-        return np.stack([self.loss, self.latency_ms], axis=1)
+    def rows(self, which: Sequence[int] | np.ndarray) -> "Evaluation":
+        """Return the evaluation of some rows."""
+        return Evaluation(self.costs[which], self.violations[which])
 
 
 class SearchProblem:
-    """Predicted loss and latency under limits.
+    """Quantities to minimise under limits on quantities.
 
     Args:
         part: where to search.
-        loss: predicts what is lower for better subnets (error, or cross-entropy).
-        latency: predicts milliseconds.
-        coverage: of the upper bounds of latency and resident memory, which are limited.
-        memory: predicts resident bytes; needed where they are limited.
+        objectives: m quantities, the first of which ranks what is found. Those that are measured
+            cost a measurement of each architecture; the others are estimated for free.
+        limits: on quantities that are not measured; all are hard.
+        reference: m values, from which hypervolumes are counted; without it the values of the
+            largest architecture.
     """
 
     def __init__(
         self,
         part: SpacePart,
-        loss: Predictor,
-        latency: Predictor,
-        limits: Limits,
-        coverage: float,
-        memory: Predictor | None = None,
+        objectives: Sequence[Quantity],
+        limits: Sequence[Limit] = (),
+        reference: Sequence[float] | None = None,
     ) -> None:
+        if any(limit.quantity.is_measured for limit in limits):
+            raise AssertionError("a limit on what is measured cannot be kept before it is")
         self.part, self.space = part, part.whole
-        self.limits = limits
-        self._loss, self._latency, self._coverage = loss, latency, coverage
-        self._memory = memory
+        self.objectives, self.limits = tuple(objectives), tuple(limits)
+        self._reference = None if reference is None else np.asarray(reference, dtype=np.float64)
 
-    def evaluate(self, population: Population) -> Evaluation:
-        """Predict everything for `n x d` architectures."""
-        latency = self._latency.predict(population)
-        upper = latency.upper(self._coverage)
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of the objectives that only a measurement tells."""
+        return tuple(one.name for one in self.objectives if one.is_measured)
+
+    def known(self, population: Population) -> Known:
+        """Return what `n x d` architectures cost without a measurement, and their violations.
+
+        Raises:
+            InputError: a user's function fails for all of them.
+        """
+        costs = np.full((len(population), len(self.objectives)), np.nan)
+        for column, quantity in enumerate(self.objectives):
+            if not quantity.is_measured:
+                costs[:, column] = quantity(population).value
+        return Known(costs, self.violations(population))
+
+    def violations(self, population: Population) -> Violations:
+        """Return by which share the limits are exceeded, n; infinite where one is unknown."""
         excess = np.zeros(len(population))
-        limited = self.limits.analytic(self.space, population)
-        if self.limits.latency_ms is not None:
-            limited.append((self.limits.latency_ms, upper))
-        if self.limits.resident_bytes is not None:
-            limited.append((self.limits.resident_bytes, self.resident_upper_bytes(population)))
-        for limit, values in limited:
-            excess += np.maximum(values / limit - 1, 0)
-        return Evaluation(self._loss.predict(population).mean, latency.mean, upper, excess)
+        for limit in self.limits:
+            excess += np.maximum(limit.quantity(population).bound / limit.most - 1, 0)
+        return np.where(np.isnan(excess), np.inf, excess)
 
-    def latency_upper_ms(self, population: Population) -> Vector:
-        """Upper bound of the latency alone, n."""
-        return self._latency.predict(population).upper(self._coverage)
+    def evaluate(self, population: Population, found: Costs | None = None) -> Evaluation:
+        """Return the costs of `n x d` architectures.
 
-    def resident_upper_bytes(self, population: Population) -> Vector:
-        """Upper bound of the resident memory, n."""
-        if self._memory is None:
-            raise InputError(
-                "the profile holds no resident memory, so it cannot be limited; measure it on a "
-                "device that tells (Linux), or limit --max-activation-bytes"
-            )
-        return self._memory.predict(population).upper(self._coverage)
+        Args:
+            found: what was measured of them, n x k, in the order of `measured`; a row of NaN where
+                it failed.
+        """
+        known = self.known(population)
+        if self.measured:
+            columns = [i for i, one in enumerate(self.objectives) if one.is_measured]
+            if found is None:
+                raise AssertionError(f"{', '.join(self.measured)} have to be measured first")
+            known.costs[:, columns] = found
+        failed = np.asarray(~np.isfinite(known.costs).all(axis=1))
+        costs = np.where(failed[:, None], np.nan, known.costs)
+        return Evaluation(costs, np.where(failed, np.inf, known.violations))
 
-    def reachable_latency_ms(self) -> tuple[float, float]:
-        """Least and greatest upper bound of the latency over the part (found by local search)."""
-        least = self._least(self.latency_upper_ms)
-        greatest = descend(
-            self.part.space,
-            lambda p: -self.latency_upper_ms(self.part.embed(p)),
-            self.part.space.largest(),
-        )
-        return least, -greatest
+    def reference(self) -> Vector:
+        """Return the corner from which hypervolumes are counted, m."""
+        if self._reference is not None:
+            return self._reference
+        largest = self.part.embed(self.part.space.largest())
+        return np.asarray(np.abs(self.known(largest).costs[0]))
 
-    def _least(self, value: Callable[[Population], Vector]) -> float:
+    def quantities(self) -> dict[str, Quantity]:
+        """Return everything that is estimated, by name."""
+        every = [*self.objectives, *(limit.quantity for limit in self.limits)]
+        return {one.name: one for one in every if not one.is_measured}
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def range_of(self, quantity: Quantity) -> tuple[float, float]:
+        """Least and greatest bound of a quantity over the part (found by local search)."""
         part = self.part.space
-        return descend(part, lambda p: value(self.part.embed(p)), part.smallest())
+
+        def bound(population: Population) -> Vector:
+            return quantity(self.part.embed(population)).bound
+
+        _, least = descend(part, bound, part.smallest())
+        _, greatest = descend(part, lambda population: -bound(population), part.largest())
+        return least, -greatest
 
     def check_feasible(self) -> None:
         """Look at every limit alone before anything is searched.
@@ -130,29 +134,44 @@ class SearchProblem:
         Raises:
             InfeasibleError: a limit that no architecture keeps, with the least reachable value.
         """
-        grid = self.space.layers
-        checks: list[tuple[float | None, Callable[[Population], Vector], str]] = [
-            (self.limits.latency_ms, self.latency_upper_ms, "ms"),
-            (self.limits.macs, lambda p: grid.costs(p).macs, "MACs"),
-            (self.limits.params, lambda p: grid.costs(p).num_params, "parameters"),
-            (self.limits.activation_bytes, lambda p: grid.costs(p).activation_bytes, "bytes"),
-            (self.limits.resident_bytes, self.resident_upper_bytes, "resident bytes"),
-        ]
-        for limit, value, unit in checks:
-            if limit is None:
-                continue
-            least = self._least(value)
-            if least > limit:
-                guessed = unit in ("ms", "resident bytes")
-                words = f"is predicted, {self._coverage:.0%} sure, at" if guessed else "has"
+        for limit in self.limits:
+            quantity, most = limit.quantity, limit.most
+            part = self.part.space
+            _, least = descend(
+                part,
+                lambda p, q=quantity: q(self.part.embed(p)).bound,  # type: ignore[misc]
+                part.smallest(),
+            )
+            if least > most:
+                sure = quantity.coverage
+                words = "has" if sure is None else f"is predicted, {sure:.0%} sure, at"
                 raise InfeasibleError(
-                    f"no architecture of {self.part.space.name} under {limit:.4g} {unit}; "
-                    f"the least one {words} {least:.4g} {unit}"
+                    f"no architecture of {part.name} under {most:.4g} {quantity.unit}; "
+                    f"the least one {words} {least:.4g} {quantity.unit}"
                 )
 
+    def feasible_start(self) -> Population | None:
+        """Return an architecture of the part that keeps all limits, `1 x d`; None if none was
+        found by descending from both ends.
+        """
+        part = self.part.space
+        for start in (part.smallest(), part.largest()):
+            genome, excess = descend(part, lambda p: self.violations(self.part.embed(p)), start)
+            if excess == 0:
+                return genome
+        return None
 
-def descend(space: SearchSpace, value: Callable[[Population], Vector], start: Population) -> float:
-    """Return the least `value` found by steepest descent over neighbours from `start` (`1 x d`)."""
+    def describe_limits(self) -> str:
+        """Return the limits in words."""
+        return ", ".join(map(str, self.limits)) or "no limits"
+
+
+def descend(
+    space: SearchSpace, value: Callable[[Population], Vector], start: Population
+) -> tuple[Population, float]:
+    """Return the architecture (`1 x d`) of the least `value` that steepest descent over neighbours
+    finds from `start`, and that value.
+    """
     best, best_value = start, float(value(start)[0])
     for _ in range(MAX_DESCENT_STEPS):
         neighbours = space.neighbours(best)
@@ -160,7 +179,12 @@ def descend(space: SearchSpace, value: Callable[[Population], Vector], start: Po
             break
         values = value(neighbours)
         least = int(values.argmin())
-        if values[least] >= best_value:
+        if not values[least] < best_value:
             break
         best, best_value = neighbours[least : least + 1], float(values[least])
-    return best_value
+    return best, best_value
+
+
+def estimates(problem: SearchProblem, population: Population) -> dict[str, Estimate]:
+    """Return every estimate of n architectures by name."""
+    return {name: quantity(population) for name, quantity in problem.quantities().items()}

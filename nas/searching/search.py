@@ -1,85 +1,95 @@
-"""Search on predictors: ask, evaluate whole populations, tell; keep every architecture seen."""
+"""A search as a recipe asks for it: its searcher, its loop, its progress."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nas.config import SearchConfig
-from nas.searching.pareto import hypervolume, non_dominated
-from nas.searching.problem import Evaluation, SearchProblem
+from nas.searching.loop import Callback, LoopSettings, Measure, Progress, SearchOutcome, search_loop
+from nas.searching.problem import SearchProblem
 from nas.searching.searchers import SEARCHERS, SearcherSettings
-from search_spaces import InfeasibleError, Population, unknown_name
+from search_spaces import unknown_name
 
-
-@dataclass(frozen=True)
-class SearchOutcome:
-    """Everything a search saw that keeps the limits, without repeats, best predicted loss first."""
-
-    population: Population  # n x d
-    evaluation: Evaluation  # of its rows
-    num_evaluations: int  # distinct architectures evaluated, those beyond the limits included
-
-    def front(self) -> npt.NDArray[np.intp]:
-        """Return the rows that no other row beats in both predicted loss and latency."""
-        return non_dominated(self.evaluation.objectives)
-
-    def hypervolume(self, reference: tuple[float, float]) -> float:
-        """Area between the front and a reference (loss, ms), as a share of the reference's box."""
-        return hypervolume(self.evaluation.objectives[self.front()], reference)
+MEASURED_GENERATIONS = 5  # at least, where every evaluation is a measurement
+SECONDS_BETWEEN_NOTES = 0.2  # a hypervolume takes milliseconds
+Report = Callable[..., Any]
+Search = Callable[[SearchProblem, SearchConfig, np.random.Generator], SearchOutcome]
+"""A search of which only the problem, the settings and the randomness are open."""
 
 
 def search(
     problem: SearchProblem,
     config: SearchConfig,
     rng: np.random.Generator,
-    report: Callable[[int], Any] = lambda generation: None,
+    report: Report = lambda done, note: None,
+    measure: Measure | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> SearchOutcome:
-    """Run a searcher for `config.generations`, or until it has nothing new to propose.
+    """Search until as many architectures were evaluated as the recipe allows, or sooner.
+
+    Args:
+        report: called with evaluations done and a few words (the best so far, the hypervolume).
+        measure: of the objectives that are measured.
 
     Raises:
-        InputError: an unknown searcher.
+        InputError: an unknown searcher, or too many evaluations that fail.
         InfeasibleError: a limit that nothing reaches, or no architecture found that keeps all.
     """
     if config.searcher not in SEARCHERS:
         raise unknown_name("searcher", config.searcher, SEARCHERS)
     problem.check_feasible()
-    settings = SearcherSettings(
-        population=config.population, evaluations=config.population * config.generations
+    settings = LoopSettings(
+        evaluations=num_evaluations(config),
+        stall=config.stall,
+        seconds=config.seconds or float("inf"),
     )
-    searcher = SEARCHERS[config.searcher](problem.part.space, rng, settings)
-    populations: list[Population] = []
-    for generation in range(config.generations):
-        population = searcher.ask()
-        if not len(population):
-            break
-        embedded = problem.part.embed(population)
-        evaluation = problem.evaluate(embedded)
-        searcher.tell(population, evaluation.objectives, evaluation.violations)
-        populations.append(embedded)
-        report(generation + 1)
-    return _outcome(problem, problem.space.unique(np.concatenate(populations)))
+    searcher = SEARCHERS[config.searcher](
+        problem.part.space, rng, searcher_settings(problem, config)
+    )
+
+    shown = -SECONDS_BETWEEN_NOTES
+    note = ""
+
+    def show(progress: Progress) -> None:
+        nonlocal shown, note
+        if time.monotonic() - shown >= SECONDS_BETWEEN_NOTES:
+            shown, note = time.monotonic(), describe(progress, problem)
+        report(progress.evaluations, note=note)
+
+    return search_loop(problem, searcher, settings, measure, [show, *callbacks])
 
 
-def _outcome(problem: SearchProblem, seen: Population) -> SearchOutcome:
-    evaluation = problem.evaluate(seen)
-    feasible = np.flatnonzero(evaluation.violations == 0)
-    if not len(feasible):
-        closest = float(evaluation.violations.min())
-        raise InfeasibleError(
-            f"no architecture found that keeps all limits together ({problem.limits}); "
-            f"the closest exceeds them by {closest:.1%}; loosen one"
-        )
-    best = feasible[np.argsort(evaluation.loss[feasible], kind="stable")]
-    return SearchOutcome(
-        seen[best],
-        Evaluation(
-            evaluation.loss[best],
-            evaluation.latency_ms[best],
-            evaluation.latency_upper_ms[best],
-            evaluation.violations[best],
-        ),
-        len(seen),
+def num_evaluations(config: SearchConfig) -> int:
+    """Return how many architectures a search evaluates at most."""
+    return config.measured_evaluations or config.population * config.generations
+
+
+def searcher_settings(problem: SearchProblem, config: SearchConfig) -> SearcherSettings:
+    """Return what a searcher is built for."""
+    evaluations, population = num_evaluations(config), config.population
+    if problem.measured:
+        population = min(population, max(4, evaluations // MEASURED_GENERATIONS))
+    return SearcherSettings(
+        num_objectives=len(problem.objectives),
+        population=population,
+        batch=config.workers,
+        evaluations=evaluations,
+        known=(lambda p: problem.known(problem.part.embed(p)))
+        if problem.measured or problem.limits
+        else None,
+        start=problem.feasible_start() if problem.limits else None,
+        storage=config.storage,
+        study=config.study,
     )
+
+
+def describe(progress: Progress, problem: SearchProblem) -> str:
+    """Say how far a search is: the best that keeps all limits, and the hypervolume."""
+    if progress.best is None:
+        return "nothing keeps all limits yet"
+    words = f"best {problem.objectives[0].name} {progress.best:.4g}"
+    if len(problem.objectives) > 1:
+        words += f", hypervolume {progress.hypervolume():.4f}"
+    return words + (f", {progress.failed} failed" if progress.failed else "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,15 @@ from predictors.predictor import Vector, kendall
 from search_spaces import InputError, Population, SearchSpace
 from search_spaces.spread import spread_sample
 
+Quantity = Literal["error", "loss"]
+ArchitectureValues = Mapping[str, int | float | str | bool]
+
 
 class AccuracySample(Frozen):
     """One line of the log."""
 
     architecture_id: str
-    values: Mapping[str, int | float | str | bool]
+    values: ArchitectureValues
     supernet_sha256: str
     accuracy: float
     loss: float
@@ -44,6 +48,20 @@ class AccuracySamples:
             "accuracy": _kendall_or_zero(self.accuracy_halves),
             "loss": _kendall_or_zero(self.loss_halves),
         }
+
+    def quantity(self) -> tuple[Quantity, Vector]:
+        """Return the n values of error or loss: of what repeats better between the halves."""
+        repeatability = self.repeatability()
+        if repeatability["loss"] > repeatability["accuracy"]:
+            return "loss", self.loss
+        return "error", 1 - self.accuracy
+
+    def evenly(self, n: int | None) -> "AccuracySamples":
+        """Return `n` of the samples, spread evenly over their order; all of them with None."""
+        size = len(self.accuracy)
+        index = np.unique(np.linspace(0, size - 1, min(n or size, size)).round().astype(np.intp))
+        columns = (self.accuracy, self.loss, self.accuracy_halves, self.loss_halves)
+        return AccuracySamples(self.population[index], *(column[index] for column in columns))
 
 
 def _kendall_or_zero(halves: npt.NDArray[np.float64]) -> float:

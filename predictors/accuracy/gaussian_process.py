@@ -1,86 +1,59 @@
-"""Accuracy (or error, or cross-entropy) of subnets by a Gaussian process."""
-
-import warnings
+"""Accuracy of subnets by a Gaussian process on several encodings at once."""
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from predictors.encodings import Encoding
-from predictors.predictor import Prediction, Vector
-from search_spaces import InputError, Population, SearchSpace
-
-CHUNK = 4096  # architectures at a time: keeps the kernel matrix small
-OPTION_WEIGHT = 0.25  # another option counts as much as this many standard deviations of a log cost
+from predictors.accuracy.learned import Blocks, Guess, LearnedAccuracy
+from predictors.encodings import Encoding, Matrix
+from predictors.gaussian import Group, condition, expected_kernel, fit_kernel
+from predictors.predictor import Vector
+from search_spaces import SearchSpace
 
 
-class GaussianProcessAccuracy:
-    """Matern 5/2 on log costs and one-hot options (Rasmussen and Williams, 2006).
+class GaussianProcessAccuracy(LearnedAccuracy):
+    """Matern 5/2 on every encoding alone and on all together (Rasmussen and Williams, 2006).
 
-    Costs order subnets well from few samples, options correct them as samples grow. Scale, length
-    and noise are chosen by marginal likelihood.
+    Costs and scores order subnets well from few samples, paths, counts and options correct them as
+    samples grow; the marginal likelihood tells how much each of them matters. Held-out guesses
+    leave out one subnet at a time, in closed form.
 
     Args:
         space: what populations are of.
-        seed: of the likelihood's restarts.
-        features: further columns, n x k.
+        seed: has no effect.
+        features: further columns, `n x k`.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0, features: Encoding | None = None) -> None:
-        self._space, self._more = space, features
-        self._centre: Vector = np.zeros(3)
-        self._scale: Vector = np.ones(3)
-        kernel = ConstantKernel(1.0) * Matern(3.0, (0.1, 1e3), nu=2.5) + WhiteKernel(
-            0.1, (1e-5, 1.0)
-        )
-        self._model = GaussianProcessRegressor(
-            kernel, normalize_y=True, n_restarts_optimizer=2, random_state=seed
-        )
-        self._residuals = np.zeros(0)
+        super().__init__(space, _Process, seed, features)
 
-    def fit(self, population: Population, targets: Vector) -> None:
-        """Learn from n measured values; the residuals come from leaving one out at a time.
 
-        Raises:
-            InputError: fewer than 3 subnets, a value too many or missing, or one that is not
-                finite.
-        """
-        targets = np.asarray(targets, dtype=np.float64)
-        if len(targets) < 3 or len(targets) != len(population) or not np.isfinite(targets).all():
-            raise InputError(
-                f"expected a finite value for each of 3 or more subnets, got {len(targets)} values "
-                f"for {len(population)} subnets"
-            )
-        costs = self._log_costs(population)
-        self._centre, self._scale = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
-        with warnings.catch_warnings():  # a length scale at its bound is an answer, not a fault
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model.fit(self._features(population), targets)
-        self._residuals = self._leave_one_out()
+class _Process:
+    """The process on encoded architectures."""
 
-    def predict(self, population: Population) -> Prediction:
-        """Guess the fitted quantity: mean and spread, each n."""
-        mean, std = np.empty(len(population)), np.empty(len(population))
-        for start in range(0, len(population), CHUNK):
-            rows = slice(start, start + CHUNK)
-            features = self._features(population[rows])
-            mean[rows], std[rows] = self._model.predict(features, return_std=True)
-        return Prediction(mean, np.maximum(std, 1e-12), self._residuals)
+    def __init__(self, blocks: Blocks, targets: Vector, seed: int) -> None:
+        self._sizes = {name: _typical_size(block) for name, block in blocks.items()}
+        rows = self._rows(blocks)
+        kernel = fit_kernel(expected_kernel(_groups(blocks), rows), rows, targets)
+        self._process = condition(kernel, rows, targets)
+        self._noise = kernel.noise
 
-    def _log_costs(self, population: Population) -> Vector:
-        costs = self._space.layers.costs(population)
-        return np.log(np.stack([costs.macs, costs.num_params, costs.activation_bytes], axis=1))
+    @property
+    def held_out(self) -> Guess:
+        return self._process.leave_one_out()
 
-    def _features(self, population: Population) -> Vector:
-        costs = (self._log_costs(population) - self._centre) / self._scale
-        return np.hstack([OPTION_WEIGHT * self._space.features(population), costs])
+    def predict(self, blocks: Blocks) -> Guess:
+        mean, std = self._process.predict(self._rows(blocks))
+        return mean, np.sqrt(std**2 + self._noise)
 
-    def _leave_one_out(self) -> Vector:
-        """Standardised leave-one-out residuals in closed form (Rasmussen and Williams, eq.
-        5.12).
-        """
-        cholesky = self._model.L_
-        inverse = np.linalg.inv(cholesky @ cholesky.T)
-        alpha = self._model.alpha_.ravel()
-        return np.asarray(alpha / np.sqrt(np.diag(inverse)), dtype=np.float64)
+    def _rows(self, blocks: Blocks) -> Matrix:
+        return np.hstack([block / self._sizes[name] for name, block in blocks.items()])
+
+
+def _typical_size(block: Matrix) -> float:
+    """Return the root mean square distance of two rows, so that no encoding outweighs another."""
+    return float(np.sqrt(2 * block.var(axis=0).sum())) or 1.0
+
+
+def _groups(blocks: Blocks) -> tuple[Group, ...]:
+    ends = np.cumsum([0, *(block.shape[1] for block in blocks.values())]).tolist()
+    each = [Group(start, stop, "matern") for start, stop in zip(ends, ends[1:], strict=False)]
+    return (*each, Group(0, ends[-1], "matern"))

@@ -17,6 +17,7 @@ NAMES = [
     "measure_accuracy",
     "open_run",
     "profile",
+    "proxies",
     "report",
     "run",
     "search",

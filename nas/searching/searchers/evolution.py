@@ -1,5 +1,6 @@
 """Evolution of a population: regularised by age, or constrained as once-for-all's."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
 from search_spaces import Population, SearchSpace
 
 MAX_ROUNDS = 20  # of breeding, before random architectures fill an answer up
+MARGIN = 1.2  # more than are missing, as a second round costs as much as the first
+LEAST_USABLE, MOST_USABLE = 0.1, 1.0  # shares of the bred that are counted on
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Evolution:
         self._pool = self._waiting[:0]  # the oldest first where they age, else the best
         self._costs = np.zeros((0, settings.num_objectives))
         self._violations = np.zeros(0)
+        self._usable = MOST_USABLE  # share of those bred last that were new and kept the limits
 
     def ask(self) -> Population:
         """Return the next of the first population, or children; none where nothing is left."""
@@ -102,14 +106,19 @@ class Evolution:
             missing = self._size - len(children)
             if missing <= 0:
                 break
-            bred = self._proposed.fresh(np.concatenate([children, self._bred(2 * missing)]))
+            num_bred = math.ceil(MARGIN * missing / self._usable)
+            bred = self._proposed.fresh(self._bred(num_bred))
             if self._settings.known is not None:
                 bred = bred[self._settings.known_violations(bred) == 0]
-            children = bred[: self._size]
+            self._usable = min(max(len(bred) / num_bred, LEAST_USABLE), MOST_USABLE)
+            children = self._distinct(children, bred)
         if len(children) < self._size:
-            drawn = self._random(self._size)
-            children = self._proposed.fresh(np.concatenate([children, drawn]))[: self._size]
+            children = self._distinct(children, self._random(self._size))
         return children
+
+    def _distinct(self, first: Population, second: Population) -> Population:
+        both = self._proposed.fresh(np.concatenate([first, second])) if len(first) else second
+        return both[: self._size]
 
     def _bred(self, n: int) -> Population:
         """Return `n` children, mutated and crossed ones in random order."""
@@ -119,13 +128,11 @@ class Evolution:
         # the best of a tournament is the one that comes first in the order
         num_rivals = max(1, round(self._rules.tournament * len(order)))
         rivals = self._rng.integers(0, len(order), (2, n, num_rivals))
-        first, second = self._pool[order[rivals.min(axis=2)]]
-        is_crossed = self._rng.random(n) < self._rules.crossover
-        children = self._space.mutate(first, self._rules.mutation, self._rng)
-        if is_crossed.any():
-            children[is_crossed] = self._space.crossover(
-                first[is_crossed], second[is_crossed], self._rng
-            )
+        first, second = (self._pool[order[places]] for places in rivals.min(axis=2))
+        has_two = self._rng.random(n) < self._rules.crossover
+        children: Population = first.copy()
+        children[has_two] = self._space.crossover(first[has_two], second[has_two], self._rng)
+        children[~has_two] = self._space.mutate(first[~has_two], self._rules.mutation, self._rng)
         return children
 
 

@@ -143,6 +143,8 @@ def search(run: Run, budget_ms: float, found: bool) -> SearchResult:
         space=run.space.name,
         budget_ms=budget_ms,
         limits={"activation_bytes": 123456.0},
+        searcher="nsga2",
+        objectives=("loss", "latency_ms"),
         reachable_ms=(0.01, 0.1),
         coverage=0.8,
         predicted_quantity="loss",

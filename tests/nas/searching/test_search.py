@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from nas.config import SearchConfig
 from nas.searching.pareto import hypervolume, non_dominated
-from nas.searching.problem import Limits, SearchProblem, descend
+from nas.searching.problem import Limit, SearchProblem, descend
+from nas.searching.quantity import analytic, predicted
 from nas.searching.search import search
 from predictors.predictor import Prediction
 from search_spaces import Dimension, InfeasibleError, InputError, SearchSpace, build_space
@@ -29,15 +30,26 @@ class ByCost:
         return Prediction(mean, np.abs(mean) * self.spread)
 
 
+def made_of(space, loss, latency, coverage=0.9, **limits) -> SearchProblem:
+    """Minimise predicted loss and milliseconds under limits by quantity."""
+    quantities = analytic(space) | {
+        "loss": predicted("loss", "", loss, coverage),
+        "latency_ms": predicted("latency_ms", "ms", latency, coverage),
+    }
+    objectives = [quantities["loss"], quantities["latency_ms"]]
+    held = [Limit(quantities[name], most) for name, most in limits.items()]
+    return SearchProblem(SpacePart(space, {}), objectives, held, (1.0, 1.0))
+
+
 @pytest.fixture
 def problem(space):
     """Loss falls with the parameters, milliseconds rise with the MACs."""
     costs = space.layers.costs
 
-    def build(limits=Limits(), coverage=0.9, spread=0.1):  # noqa: B008
+    def build(spread=0.1, **limits):
         loss = ByCost(lambda population: 1e5 / costs(population).num_params)
         latency = ByCost(lambda population: costs(population).macs / 1e6, spread)
-        return SearchProblem(SpacePart(space, {}), loss, latency, limits, coverage)
+        return made_of(space, loss, latency, **limits)
 
     return build
 
@@ -48,54 +60,44 @@ def problem(space):
 def test_violations_are_the_sum_of_shares_beyond_the_limits(space, problem):
     population = space.sample(30, np.random.default_rng(0))
     costs = space.layers.costs(population)
-    limits = Limits(
-        latency_ms=float(np.median(costs.macs)) / 1e6,
-        macs=float(np.quantile(costs.macs, 0.4)),
-        params=float(np.median(costs.num_params)),
-        activation_bytes=float(np.median(costs.activation_bytes)),
-    )
-    evaluation = problem(limits).evaluate(population)
+    limits = {
+        "latency_ms": float(np.median(costs.macs)) / 1e6,
+        "macs": float(np.quantile(costs.macs, 0.4)),
+        "params": float(np.median(costs.num_params)),
+        "activation_bytes": float(np.median(costs.activation_bytes)),
+    }
+    evaluation = problem(**limits).evaluate(population)
     factor = 1 + 0.1 * 1.2815515655446004  # upper bound of 90 % of a normal distribution
     for i in range(30):
         expected = 0.0
-        for limit, value in (
-            (limits.latency_ms, costs.macs[i] / 1e6 * factor),
-            (limits.macs, costs.macs[i]),
-            (limits.params, costs.num_params[i]),
-            (limits.activation_bytes, costs.activation_bytes[i]),
+        for name, value in (
+            ("latency_ms", costs.macs[i] / 1e6 * factor),
+            ("macs", costs.macs[i]),
+            ("params", costs.num_params[i]),
+            ("activation_bytes", costs.activation_bytes[i]),
         ):
-            expected += max(0.0, (value - limit) / limit)
+            expected += max(0.0, (value - limits[name]) / limits[name])
         assert evaluation.violations[i] == pytest.approx(expected, abs=1e-12)
     assert 0 < (evaluation.violations == 0).sum() < 30
-    np.testing.assert_allclose(evaluation.latency_ms, costs.macs / 1e6)
-    np.testing.assert_allclose(evaluation.latency_upper_ms, costs.macs / 1e6 * factor)
-    np.testing.assert_allclose(evaluation.loss, 1e5 / costs.num_params)
-    expected = np.stack([evaluation.loss, evaluation.latency_ms], axis=1)
-    np.testing.assert_array_equal(evaluation.objectives, expected)
+    expected = np.stack([1e5 / costs.num_params, costs.macs / 1e6], axis=1)
+    np.testing.assert_allclose(evaluation.costs, expected)
 
 
 def test_without_limits_nothing_is_violated(space, problem):
     population = space.sample(30, np.random.default_rng(0))
     assert not problem().evaluate(population).violations.any()
-    assert Limits().keeps_analytic(space, population).all()
 
 
-def test_analytic_limits_do_not_ask_for_latency(space, problem):
-    population = space.sample(30, np.random.default_rng(0))
-    costs = space.layers.costs(population)
-    limits = Limits(latency_ms=1e-9, params=float(np.median(costs.num_params)))
-    expected = costs.num_params <= limits.params
-    assert limits.keeps_analytic(space, population).tolist() == expected.tolist()
-
-
-def test_reachable_latencies_are_those_of_the_whole_space(problem, space):
-    least, greatest = problem().reachable_latency_ms()
+def test_reachable_values_are_those_of_the_whole_space(problem, space):
+    asked = problem()
+    latency = asked.quantities()["latency_ms"]
+    least, greatest = asked.range_of(latency)
     population = space.sample_levels(5000, np.random.default_rng(0))
-    bounds = problem().latency_upper_ms(population)
+    bounds = latency(population).bound
     assert least <= bounds.min()
     assert greatest >= bounds.max()
     ends = np.concatenate([space.smallest(), space.largest()])
-    assert (least, greatest) == pytest.approx(tuple(problem().latency_upper_ms(ends)))
+    assert (least, greatest) == pytest.approx(tuple(latency(ends).bound))
 
 
 # --- descending -----------------------------------------------------------------------------------
@@ -133,15 +135,16 @@ def test_descent_finds_the_least_of_additive_values(weights):
         return sum(table[i, population[:, i]] for i in range(3))
 
     expected = value(every(space)).min()
-    assert descend(space, value, space.smallest()) == expected
-    assert descend(space, value, space.largest()) == expected
+    for start in (space.smallest(), space.largest()):
+        genome, least = descend(space, value, start)
+        assert least == expected == value(genome)[0]
 
 
 def test_descent_stops_where_nothing_is_better():
     space = few()
-    assert descend(space, lambda p: np.zeros(len(p)), space.largest()) == 0.0
+    assert descend(space, lambda p: np.zeros(len(p)), space.largest())[1] == 0.0
     one = SearchSpace("one@1", [Dimension("a", (1,))])
-    assert descend(one, lambda p: np.ones(len(p)), one.smallest()) == 1.0
+    assert descend(one, lambda p: np.ones(len(p)), one.smallest())[1] == 1.0
 
 
 # --- infeasible limits ----------------------------------------------------------------------------
@@ -150,43 +153,51 @@ def test_descent_stops_where_nothing_is_better():
 @pytest.mark.parametrize("name", ["latency_ms", "macs", "params", "activation_bytes"])
 def test_impossible_limits_name_the_least_reachable_value(space, problem, name):
     smallest = space.layers.costs(space.smallest())
+    latency = problem().quantities()["latency_ms"]
     least = {
-        "latency_ms": float(problem().latency_upper_ms(space.smallest())[0]),
+        "latency_ms": float(latency(space.smallest()).bound[0]),
         "macs": float(smallest.macs[0]),
         "params": float(smallest.num_params[0]),
         "activation_bytes": float(smallest.activation_bytes[0]),
     }[name]
-    problem(Limits(**{name: least * 1.0001})).check_feasible()
+    problem(**{name: least * 1.0001}).check_feasible()
     with pytest.raises(InfeasibleError) as error:
-        problem(Limits(**{name: least * 0.99})).check_feasible()
+        problem(**{name: least * 0.99}).check_feasible()
     assert f"{least:.4g}" in str(error.value)
     assert f"{least * 0.99:.4g}" in str(error.value)
 
 
-def test_an_infeasible_budget_costs_no_search(problem):
-    impossible = problem(Limits(latency_ms=1e-6))
+def test_an_infeasible_budget_costs_no_search(space):
+    costs = space.layers.costs
+    loss = ByCost(lambda population: 1e5 / costs(population).num_params)
+    latency = ByCost(lambda population: costs(population).macs / 1e6)
     reports = []
     with pytest.raises(InfeasibleError):
-        search(impossible, CONFIG, np.random.default_rng(0), reports.append)
+        search(
+            made_of(space, loss, latency, latency_ms=1e-6),
+            CONFIG,
+            np.random.default_rng(0),
+            lambda done, note: reports.append(done),
+        )
     assert reports == []
-    assert impossible._loss.calls == 0
-    assert impossible._latency.calls < 200
+    assert loss.calls == 0
+    assert latency.calls < 200
 
 
 def test_limits_that_contradict_each_other_are_infeasible(space):
     """Each alone can be kept: on this device large networks are the fast ones."""
     costs = space.layers.costs
     pool = costs(space.sample(2000, np.random.default_rng(0))).macs
-    limits = Limits(latency_ms=1e6 / np.quantile(pool, 0.8), macs=np.quantile(pool, 0.2))
-    problem = SearchProblem(
-        SpacePart(space, {}),
+    problem = made_of(
+        space,
         ByCost(lambda population: 1e5 / costs(population).num_params),
         ByCost(lambda population: 1e6 / costs(population).macs),
-        limits,
-        0.9,
+        latency_ms=1e6 / np.quantile(pool, 0.8),
+        macs=np.quantile(pool, 0.2),
     )
     problem.check_feasible()
-    with pytest.raises(InfeasibleError, match="together"):
+    assert problem.feasible_start() is None
+    with pytest.raises(InfeasibleError, match=r"together \(latency_ms up to .*, macs up to"):
         search(problem, CONFIG, np.random.default_rng(0))
 
 
@@ -200,25 +211,26 @@ def test_an_unknown_searcher_names_the_nearest(problem):
 
 def test_limits_are_kept_and_the_best_comes_first(space, problem):
     pool = space.layers.costs(space.sample(2000, np.random.default_rng(0)))
-    limits = Limits(
-        latency_ms=float(np.quantile(pool.macs, 0.5)) / 1e6,
-        macs=float(np.quantile(pool.macs, 0.4)),
-        params=float(np.quantile(pool.num_params, 0.6)),
-        activation_bytes=float(np.quantile(pool.activation_bytes, 0.6)),
-    )
-    outcome = search(problem(limits), CONFIG, np.random.default_rng(0))
+    limits = {
+        "latency_ms": float(np.quantile(pool.macs, 0.5)) / 1e6,
+        "macs": float(np.quantile(pool.macs, 0.4)),
+        "params": float(np.quantile(pool.num_params, 0.6)),
+        "activation_bytes": float(np.quantile(pool.activation_bytes, 0.6)),
+    }
+    asked = problem(**limits)
+    outcome = search(asked, CONFIG, np.random.default_rng(0))
     costs = space.layers.costs(outcome.population)
     assert len(costs.macs) > 10
-    assert (costs.macs <= limits.macs).all()
-    assert (costs.num_params <= limits.params).all()
-    assert (costs.activation_bytes <= limits.activation_bytes).all()
-    assert (outcome.evaluation.latency_upper_ms <= limits.latency_ms).all()
-    assert not outcome.evaluation.violations.any()
-    assert (np.diff(outcome.evaluation.loss) >= 0).all()
+    assert (costs.macs <= limits["macs"]).all()
+    assert (costs.num_params <= limits["params"]).all()
+    assert (costs.activation_bytes <= limits["activation_bytes"]).all()
+    latency = asked.quantities()["latency_ms"](outcome.population)
+    assert (latency.bound <= limits["latency_ms"]).all()
+    assert (np.diff(outcome.costs[:, 0]) >= 0).all()
     assert len({tuple(row) for row in outcome.population.tolist()}) == len(outcome.population)
     assert outcome.num_evaluations >= len(outcome.population)
-    again = problem(limits).evaluate(outcome.population)
-    np.testing.assert_allclose(again.loss, outcome.evaluation.loss)
+    again = asked.evaluate(outcome.population)
+    np.testing.assert_allclose(again.costs, outcome.costs)
 
 
 def test_searching_follows_the_seed(problem):
@@ -230,24 +242,29 @@ def test_searching_follows_the_seed(problem):
 
 
 def test_every_generation_is_reported(problem):
-    reports = []
-    outcome = search(problem(), CONFIG, np.random.default_rng(0), reports.append)
-    assert reports == list(range(1, CONFIG.generations + 1))
+    reports, notes = [], []
+
+    def report(done, note):
+        reports.append(done)
+        notes.append(note)
+
+    outcome = search(problem(), CONFIG, np.random.default_rng(0), report)
+    assert len(reports) == CONFIG.generations
+    assert reports == sorted(reports)
+    assert reports[-1] == outcome.num_evaluations
+    assert all(note.startswith("best loss ") and "hypervolume 0." in note for note in notes)
     assert outcome.num_evaluations <= CONFIG.generations * CONFIG.population
 
 
 def test_a_small_space_is_searched_to_its_end():
     space = few()
-    problem = SearchProblem(
-        SpacePart(space, {}),
-        ByCost(lambda p: 1.0 + p.sum(axis=1)),
-        ByCost(lambda p: 10.0 - p.sum(axis=1)),
-        Limits(),
-        0.9,
-    )
+    first = predicted("loss", "", ByCost(lambda p: 1.0 + p.sum(axis=1)), 0.9)
+    second = predicted("latency_ms", "ms", ByCost(lambda p: 10.0 - p.sum(axis=1)), 0.9)
+    problem = SearchProblem(SpacePart(space, {}), [first, second])
     config = SearchConfig(population=64, generations=500)
     outcome = search(problem, config, np.random.default_rng(0))
     assert outcome.num_evaluations == space.num_architectures
+    assert outcome.stopped == "exhausted"
 
 
 # --- fronts ---------------------------------------------------------------------------------------
@@ -287,7 +304,7 @@ def test_hypervolume_is_the_share_of_dominated_cells(points):
 
 def test_outcomes_know_their_front_and_area(problem):
     outcome = search(problem(), CONFIG, np.random.default_rng(0))
-    objectives = outcome.evaluation.objectives
+    objectives = outcome.costs
     assert outcome.front().tolist() == slow_front(objectives)
     reference = tuple(objectives.max(axis=0) * 1.1)
     assert 0 < outcome.hypervolume(reference) < 1
@@ -303,12 +320,11 @@ def test_a_reference_of_zero_loss_is_no_division_by_zero():
 def test_spaces_of_the_catalogue_fit_the_default_searcher():
     space = build_space("mobilenet-v3")
     costs = space.layers.costs
-    problem = SearchProblem(
-        SpacePart(space, {}),
+    problem = made_of(
+        space,
         ByCost(lambda p: 1e6 / costs(p).num_params),
         ByCost(lambda p: costs(p).macs / 1e8),
-        Limits(macs=300e6),
-        0.8,
+        macs=300e6,
     )
     outcome = search(problem, CONFIG, np.random.default_rng(0))
     assert (costs(outcome.population).macs <= 300e6).all()

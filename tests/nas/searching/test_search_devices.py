@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from nas.results import SearchResult
 from nas.run_directory import open_run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations
-from nas.searching.problem import Limits
 from nas.searching.search import search
 from nas.searching.setting import search_setting
+from predictors.linear_in_costs import fit_memory
 from search_spaces import InfeasibleError, InputError, build_space
 from tests.nas.known_profiles import ELSEWHERE, by_costs, keep, made_up, on, resident_bytes
 
@@ -250,14 +249,19 @@ def test_a_partial_profile_is_used_and_says_what_is_missing(copied, known_device
 def test_resident_memory_is_kept_by_its_bound(copied, known_devices):
     run = open_run(copied)
     free = nas.search(run, "100%", device="memory")
-    bound = search_setting(run, config_of(run)).problem().resident_upper_bytes
+    setting = search_setting(run, config_of(run))
+    memory = fit_memory(run.space, setting.device.profile)
+
+    def bound(population):
+        return memory.predict(population).upper(setting.config.coverage)
+
     limit = float(np.quantile(bound(members(free, run.space)), 0.3))
     result = nas.search(run, "100%", device="memory", max_resident_bytes=limit)
     assert result.limits == {"resident_bytes": limit}
     found = members(result, run.space)
     assert len(found)
     assert (bound(found) <= limit).all()
-    mean = search_setting(run, config_of(run)).memory.predict(found).mean
+    mean = memory.predict(found).mean
     assert (mean < bound(found)).all(), "the bound, not the guess, is limited"
     exact = np.array([resident_bytes(run.space, genome[None]) for genome in found])
     assert (exact <= 1.05 * limit).all()
@@ -275,7 +279,9 @@ def config_of(run):
 
 def test_an_impossible_memory_limit_names_the_least(copied, devices, known_devices, nas_command):
     run = open_run(copied)
-    least = search_setting(run, config_of(run)).problem().resident_upper_bytes(run.space.smallest())
+    setting = search_setting(run, config_of(run))
+    memory = fit_memory(run.space, setting.device.profile)
+    least = memory.predict(run.space.smallest()).upper(setting.config.coverage)
     with pytest.raises(InfeasibleError, match="resident bytes") as error:
         nas.search(run, "100%", device="memory", max_resident_bytes=0.9 * float(least[0]))
     assert f"{float(least[0]):.4g}" in str(error.value)
@@ -300,8 +306,8 @@ def test_memory_that_turns_out_larger_than_predicted_is_a_miss(copied):
     run = open_run(copied)
     (copied / "search" / "evaluations.jsonl").unlink()
     device = run_device(run)
-    setting = search_setting(run, run.recipe.search.replaced({"budget": 1000.0}))
-    limits = Limits(latency_ms=1000.0, resident_bytes=1e12)
+    changes = {"budget": 1000.0, "max_resident_bytes": 1e12}
+    setting = search_setting(run, run.recipe.search.replaced(changes))
     supernet = load_supernet(run)
     evaluations = Evaluations(
         run.evaluations, run.space, supernet_hash(run), device.profile.target.id
@@ -313,7 +319,8 @@ def test_memory_that_turns_out_larger_than_predicted_is_a_miss(copied):
         evaluations,
         setting.config,
         lambda exported: [measured for _ in exported],
-        lambda extra: replace(setting, limits=limits).problem(extra),
+        setting.problem,
+        search,
         lambda line: None,
     )
     choice = chooser.choose(1000.0, 0)

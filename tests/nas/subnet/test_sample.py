@@ -146,3 +146,25 @@ def test_repeatability_of_a_constant_is_zero():
     falling = [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]
     found = samples_with(constant, falling).repeatability()
     assert found == {"accuracy": 0.0, "loss": pytest.approx(-1)}
+
+
+# --- what is ranked, and which samples ------------------------------------------------------------
+
+
+def test_the_quantity_is_what_repeats_better():
+    agreeing, crossing = [[0.1, 0.2], [0.3, 0.4]], [[0.1, 0.4], [0.3, 0.2]]
+    by_loss, by_error = samples_with(crossing, agreeing), samples_with(agreeing, crossing)
+    assert by_loss.quantity()[0] == "loss"
+    np.testing.assert_array_equal(by_loss.quantity()[1], by_loss.loss)
+    assert by_error.quantity()[0] == "error"
+    np.testing.assert_array_equal(by_error.quantity()[1], 1 - by_error.accuracy)
+
+
+@pytest.mark.parametrize(("n", "kept"), [(None, 5), (9, 5), (5, 5), (3, 3)])
+def test_some_samples_are_spread_over_all(n, kept):
+    halves = np.arange(10.0).reshape(5, 2)
+    samples = samples_with(halves, halves)
+    chosen = samples.evenly(n)
+    wanted = np.linspace(0, 4, kept).astype(int)
+    for name, values in vars(chosen).items():
+        np.testing.assert_array_equal(values, getattr(samples, name)[wanted])

@@ -3,7 +3,7 @@ import pytest
 
 from hardware_profiles.profile import Profile, SubnetLatency
 from hardware_profiles.target import Target
-from predictors.memory import LEAST_SUBNETS, MemoryPredictor, fit_memory
+from predictors.linear_in_costs import LEAST_SUBNETS, LinearInCosts, fit_memory
 from search_spaces import build_space
 
 TARGET = Target(device="board", runtime="none", runtime_version="1", provider="none")
@@ -27,7 +27,7 @@ def bytes_of(space, population, per_weight=1.5, per_activation=2.0, least=3 * ME
 
 
 def fitted(space, population, targets):
-    predictor = MemoryPredictor(space)
+    predictor = LinearInCosts(space, ("num_params", "activation_bytes"))
     predictor.fit(population, targets)
     return predictor
 

@@ -1,4 +1,4 @@
-"""Resident memory of whole subnets from a few measured ones."""
+"""Resident memory and energy of whole subnets from a few measured ones."""
 
 import numpy as np
 
@@ -9,22 +9,25 @@ from search_spaces import Population, SearchSpace
 LEAST_SUBNETS = 6
 
 
-class MemoryPredictor:
-    """resident bytes = a * bytes of the weights + b * peak activation bytes + c.
+class LinearInCosts:
+    """A measured quantity = a * one analytic cost + b * another + c.
 
     Three parameters, by least squares on relative errors; spread and residuals come from leaving
     one subnet out at a time.
+
+    Args:
+        costs: names of the two analytic costs (of `search_spaces.layer_grid.Costs`).
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
+    def __init__(self, space: SearchSpace, costs: tuple[str, str]) -> None:
+        self._space, self._costs = space, costs
         self._coefficients: Vector = np.zeros(3)
         self._relative_std = 0.0
         self._residuals: Vector = np.zeros(0)
         self._least = 0.0
 
     def fit(self, population: Population, targets: Vector) -> None:
-        """Learn from n measured subnets (bytes)."""
+        """Learn from n measured subnets."""
         columns = self._columns(population) / targets[:, None]
         self._least = float(targets.min()) / 2
         self._coefficients = _solve(columns)
@@ -37,14 +40,14 @@ class MemoryPredictor:
         self._residuals = np.asarray(relative / self._relative_std)
 
     def predict(self, population: Population) -> Prediction:
-        """Guess resident bytes: mean and spread, each n."""
+        """Guess the quantity: mean and spread, each n."""
         mean = np.maximum(self._columns(population) @ self._coefficients, self._least)
         return Prediction(mean, mean * self._relative_std, self._residuals)
 
     def _columns(self, population: Population) -> Vector:
         costs = self._space.layers.costs(population)
-        ones = np.full(len(population), 1e6)
-        return np.stack([4 * costs.num_params, costs.activation_bytes, ones], axis=1)
+        first, second = (getattr(costs, name) for name in self._costs)
+        return np.stack([4 * first, second, np.full(len(population), 1e6)], axis=1)
 
 
 def _solve(columns: Vector) -> Vector:
@@ -53,12 +56,24 @@ def _solve(columns: Vector) -> Vector:
     return np.asarray(solution, dtype=np.float64)
 
 
-def fit_memory(space: SearchSpace, profile: Profile) -> MemoryPredictor | None:
-    """Fit on the calibration subnets of a profile; None where too few of them tell their memory."""
-    known = [s for s in profile.subnets if s.role == "calibration" and s.resident_bytes]
+def fit_memory(space: SearchSpace, profile: Profile) -> LinearInCosts | None:
+    """Fit resident bytes on weights and activations; None where too few subnets tell them."""
+    return _fit(space, profile, "resident_bytes", ("num_params", "activation_bytes"))
+
+
+def fit_energy(space: SearchSpace, profile: Profile) -> LinearInCosts | None:
+    """Fit millijoules a run on MACs and weights; None where too few subnets tell them."""
+    return _fit(space, profile, "energy_mj", ("macs", "num_params"))
+
+
+def _fit(
+    space: SearchSpace, profile: Profile, field: str, costs: tuple[str, str]
+) -> LinearInCosts | None:
+    """Fit on the calibration subnets of a profile."""
+    known = [s for s in profile.subnets if s.role == "calibration" and getattr(s, field)]
     if len(known) < LEAST_SUBNETS:
         return None
-    predictor = MemoryPredictor(space)
+    predictor = LinearInCosts(space, costs)
     population = space.encode_all(space.architecture(subnet.values) for subnet in known)
-    predictor.fit(population, np.array([float(subnet.resident_bytes or 0) for subnet in known]))
+    predictor.fit(population, np.array([float(getattr(subnet, field)) for subnet in known]))
     return predictor

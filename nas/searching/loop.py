@@ -1,0 +1,182 @@
+"""The loop of every search: ask, evaluate, tell, until something ends it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.searching.pareto import hypervolume, non_dominated
+from nas.searching.problem import Evaluation, SearchProblem
+from nas.searching.searchers import Costs, Searcher
+from nas.searching.searchers.proposed import Proposed
+from predictors.predictor import Vector
+from search_spaces import InfeasibleError, InputError, Population
+
+Stopped = Literal["evaluations", "exhausted", "stalled", "time"]
+Measure = Callable[[Population], Costs]
+"""Measures the objectives that only a measurement tells: `n x d` to n x k, NaN where it failed."""
+
+LEAST_FAILURES = 5  # before a share of failures says anything
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """When a search ends.
+
+    Args:
+        evaluations: distinct architectures at most.
+        stall: end after so many evaluations without a better one; 0 never does.
+        seconds: end after this time.
+        most_failed: the share of evaluations that may fail.
+    """
+
+    evaluations: int
+    stall: int = 0
+    seconds: float = float("inf")
+    most_failed: float = 0.5
+
+
+@dataclass
+class Progress:
+    """How far a search is; callbacks get it after every `tell`."""
+
+    reference: Vector  # m
+    evaluations: int = 0
+    failed: int = 0
+    since_better: int = 0  # evaluations since the front last moved
+    front: Costs = field(default_factory=lambda: np.zeros((0, 0)))  # k x m, all limits kept
+
+    @property
+    def best(self) -> float | None:
+        """Least first objective of those that keep all limits."""
+        return float(self.front[:, 0].min()) if len(self.front) else None
+
+    def hypervolume(self) -> float:
+        """Share of the box from 0 to the reference that the front dominates."""
+        return hypervolume(self.front, self.reference) if len(self.front) else 0.0
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Count evaluations, and move the front where they are better."""
+        new = len(evaluation.violations)
+        self.evaluations += new
+        self.since_better += new
+        self.failed += int(np.isnan(evaluation.costs[:, 0]).sum())
+        costs = evaluation.costs[evaluation.violations == 0]
+        if len(self.front):
+            no_worse = (self.front[:, None] <= costs).all(axis=2)
+            costs = costs[~no_worse.any(axis=0)]
+        if len(costs):
+            every = np.concatenate([self.front, costs]) if len(self.front) else costs
+            self.front = every[non_dominated(every)]
+            self.since_better = 0
+
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """Everything a search saw that keeps the limits, without repeats, least first objective
+    first.
+    """
+
+    population: Population  # n x d
+    costs: Costs  # n x m
+    num_evaluations: int  # distinct architectures, those beyond the limits included
+    num_failed: int = 0
+    stopped: Stopped = "evaluations"
+    notes: tuple[str, ...] = ()
+
+    def front(self) -> npt.NDArray[np.intp]:
+        """Return the rows that no other row beats in all objectives."""
+        return non_dominated(self.costs)
+
+    def hypervolume(self, reference: Sequence[float] | Vector) -> float:
+        """Share of the box from 0 to a reference (m) that the front dominates."""
+        return hypervolume(self.costs[self.front()], reference)
+
+
+def search_loop(
+    problem: SearchProblem,
+    searcher: Searcher,
+    settings: LoopSettings,
+    measure: Measure | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> SearchOutcome:
+    """Drive a searcher until it has nothing new, or the settings end it.
+
+    Raises:
+        InputError: too large a share of the evaluations failed.
+        InfeasibleError: nothing was found that keeps all limits.
+    """
+    started = time.monotonic()
+    progress = Progress(problem.reference())
+    populations, evaluations = [], []
+    stopped: Stopped = "evaluations"
+    while progress.evaluations < settings.evaluations:
+        asked = searcher.ask()
+        if not len(asked):
+            stopped = "exhausted"
+            break
+        population = asked[: settings.evaluations - progress.evaluations]
+        embedded = problem.part.embed(population)
+        found = measure(embedded) if measure and problem.measured else None
+        evaluation = problem.evaluate(embedded, found)
+        if len(population) == len(asked):
+            searcher.tell(population, evaluation.costs, evaluation.violations)
+        populations.append(embedded)
+        evaluations.append(evaluation)
+        progress.add(evaluation)
+        for callback in callbacks:
+            callback(progress)
+        _check_failures(progress, settings)
+        if settings.stall and progress.since_better >= settings.stall:
+            stopped = "stalled"
+            break
+        if time.monotonic() - started > settings.seconds:
+            stopped = "time"
+            break
+    if not populations:
+        raise InputError(f"the searcher proposes nothing in {problem.part.space.name}")
+    return _outcome(problem, np.concatenate(populations), evaluations, stopped, searcher.notes)
+
+
+def _check_failures(progress: Progress, settings: LoopSettings) -> None:
+    most = settings.most_failed * progress.evaluations
+    if progress.failed >= LEAST_FAILURES and progress.failed > most:
+        raise InputError(
+            f"{progress.failed} of {progress.evaluations} evaluations failed, more than "
+            f"{settings.most_failed:.0%} of them: the search stops; the log holds why"
+        )
+
+
+def _outcome(
+    problem: SearchProblem,
+    seen: Population,
+    evaluations: Sequence[Evaluation],
+    stopped: Stopped,
+    notes: tuple[str, ...],
+) -> SearchOutcome:
+    costs = np.concatenate([one.costs for one in evaluations])
+    violations = np.concatenate([one.violations for one in evaluations])
+    first = Proposed(problem.space, np.random.default_rng(0)).first_of_each(seen)
+    feasible = first[violations[first] == 0]
+    if not len(feasible):
+        finite = violations[np.isfinite(violations)]
+        closest = f"the closest exceeds them by {finite.min():.1%}" if len(finite) else "all failed"
+        raise InfeasibleError(
+            f"no architecture found that keeps all limits together ({problem.describe_limits()}); "
+            f"{closest}; loosen one"
+        )
+    best = feasible[np.argsort(costs[feasible, 0], kind="stable")]
+    return SearchOutcome(
+        population=seen[best],
+        costs=costs[best],
+        num_evaluations=len(first),
+        num_failed=int(np.isnan(costs[first, 0]).sum()),
+        stopped=stopped,
+        notes=notes,
+    )

@@ -1,0 +1,168 @@
+"""Searches with more objectives, more devices, own functions, and measured quality."""
+
+import json
+
+import numpy as np
+import pytest
+
+import nas
+from nas.results import SearchResult
+from nas.run_directory import open_run
+from search_spaces import InputError
+from tests.nas.known_profiles import keep, made_up
+
+
+def members(result: SearchResult, space) -> np.ndarray:
+    """The front of a result, n x d."""
+    return space.encode_all(space.architecture(member.values) for member in result.front)
+
+
+@pytest.fixture
+def other_device(copied, known):
+    """A known device whose latencies follow the parameters, not the MACs."""
+    space = open_run(copied).space
+
+    def latency(space, population):
+        return space.layers.costs(population).num_params / 1e4
+
+    keep(known, "other", made_up(space, latency=latency))
+    return copied
+
+
+# --- several devices ------------------------------------------------------------------------------
+
+
+def test_every_device_is_an_objective_and_a_limit(other_device):
+    result = nas.search(other_device, "90%", also={"other": "40%"})
+    assert result.objectives == (result.predicted_quantity, "latency_ms", "latency_ms@other")
+    assert len(result.hypervolume_reference) == 3
+    other = result.also["other"]
+    assert other.reachable_ms[0] < other.budget_ms < other.reachable_ms[1]
+    for member in result.front:
+        assert member.predicted["latency_upper_ms"] <= result.budget_ms
+        assert member.predicted["latency_upper_ms@other"] <= other.budget_ms
+        assert member.predicted["latency_ms@other"] < member.predicted["latency_upper_ms@other"]
+    assert result.winner is not None
+    space = open_run(other_device).space
+    values = json.loads(
+        (other_device / "subnets" / result.winner.architecture_id / "architecture.json").read_text()
+    )["values"]
+    genome = space.encode(space.architecture(values))
+    assert space.layers.costs(genome).num_params[0] / 1e4 <= other.budget_ms * 1.001
+
+
+def test_the_worst_case_of_all_devices_is_one_objective(other_device):
+    result = nas.search(other_device, "90%", also={"other": "40%"}, worst_case=True)
+    assert result.objectives == (result.predicted_quantity, "worst_share")
+    assert result.hypervolume_reference[1] == 1.0
+    shares = [member.predicted["worst_share"] for member in result.front]
+    for member, share in zip(result.front, shares, strict=True):
+        expected = max(
+            member.predicted["latency_ms"] / result.budget_ms,
+            member.predicted["latency_ms@other"] / result.also["other"].budget_ms,
+        )
+        assert share == pytest.approx(expected)
+    assert max(shares) <= 1
+
+
+def test_another_device_from_the_command_line(other_device, nas_command):
+    answer = nas_command(
+        *("search", other_device, "--latency-ms", "90%", "--also", "other=40%", "--json"),
+        profiles=other_device.parent / "known",
+    )
+    assert answer.code in (0, 1), answer.stderr  # whether a busy machine keeps it is its matter
+    assert answer.json["also"]["other"]["budget_ms"] > 0
+    nas_command("search", other_device, "--also", "other").assert_refused("DEVICE=BUDGET")
+    nas_command("search", other_device, "--also", "other=fast").assert_refused("latency budget")
+
+
+# --- objectives and limits ------------------------------------------------------------------------
+
+
+def test_a_function_of_the_users_as_objective_and_limit(copied, tmp_path, monkeypatch):
+    (tmp_path / "my_budget.py").write_text(
+        "def kilobytes(space, population):\n"
+        "    return space.layers.costs(population).num_params * 4 / 1e3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    name, space = "python:my_budget:kilobytes", open_run(copied).space
+    free = nas.search(copied, "90%", objectives=["latency_ms", name])
+    assert free.objectives == (free.predicted_quantity, "latency_ms", name)
+    for member in free.front:
+        assert member.predicted[name] == pytest.approx(member.costs["num_params"] * 4 / 1e3)
+    most = float(np.median([member.predicted[name] for member in free.front]))
+    held = nas.search(copied, "90%", limits={name: most})
+    assert held.limits == {name: most}
+    assert (space.layers.costs(members(held, space)).num_params * 4 / 1e3 <= most).all()
+    (tmp_path / "my_budget.py").write_text("def kilobytes(space, population):\n    return [1]\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objectives": ["latency"]}, "did you mean 'latency_ms'"),
+        ({"objectives": []}, "expected an objective"),
+        ({"objectives": ["energy_mj"]}, "holds no energy"),
+        ({"objectives": ["python:nowhere:at_all"]}, "can be imported"),
+        ({"limits": {"macs": 5.0}}, "unknown limit 'macs'"),
+        ({"limits": {"python:a:b": -1.0}}, "limits"),
+        ({"also": {"nobody": "50%"}}, "nobody"),
+        ({"also": {"nobody": 0}}, "above 0"),
+        ({"wokers": 2}, "wokers"),
+        ({"measured_evaluations": -1}, "measured_evaluations"),
+    ],
+)
+def test_settings_that_say_nothing_are_refused(finished, settings, words):
+    with pytest.raises(InputError, match=words):
+        nas.search(finished.path, "90%", **settings)
+
+
+def test_limits_from_the_command_line(finished, nas_command):
+    nas_command("search", finished.path, "--limit", "python:a:b").assert_refused("NUMBER")
+    nas_command("search", finished.path, "--limit", "macs=5").assert_refused("unknown limit")
+    nas_command("search", finished.path, "--set", "wokers=2").assert_refused("wokers")
+
+
+# --- measured quality -----------------------------------------------------------------------------
+
+
+def test_measured_quality_is_logged_and_used_again(copied):
+    settings = {"measured_evaluations": 8, "searcher": "random"}
+    seen = []
+
+    def remember(progress):
+        seen.append(progress.evaluations)
+
+    first = nas.search(copied, "90%", callbacks=[remember], **settings)
+    assert seen[-1] == 8
+    assert first.measured_objectives == (first.predicted_quantity,)
+    assert first.evaluations == 8
+    log = copied / "search" / "validations.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert 0 < len(lines) <= 8
+    known = {line["architecture_id"]: line["measured"] for line in lines}
+    samples = (copied / "accuracy_samples.jsonl").read_text().splitlines()
+    sampled = {line["architecture_id"]: line["loss"] for line in map(json.loads, samples)}
+    for member in first.front:
+        loss = member.measured["loss"]
+        id_ = member.architecture_id
+        assert loss == pytest.approx(known[id_]["loss"] if id_ in known else sampled[id_])
+        assert first.predicted_quantity in member.predicted, "both are told, each as what it is"
+    second = nas.search(copied, "80%", **settings)
+    assert second.evaluations == 8
+    ids = [json.loads(line)["architecture_id"] for line in log.read_text().splitlines()]
+    assert len(ids) == len(set(ids)), "nothing is validated twice"
+
+
+def test_validating_in_several_processes_gives_the_same(copied):
+    settings = {"measured_evaluations": 6, "searcher": "random"}
+    here = nas.search(copied, "90%", **settings)
+    (copied / "search" / "validations.jsonl").unlink()
+    side_by_side = nas.search(copied, "89%", workers=2, **settings)
+    losses = [
+        {member.architecture_id: member.measured["loss"] for member in result.front}
+        for result in (here, side_by_side)
+    ]
+    both = losses[0].keys() & losses[1].keys()
+    assert both
+    assert all(losses[0][id_] == pytest.approx(losses[1][id_], rel=1e-5) for id_ in both)
