@@ -225,6 +225,7 @@ class SearchSpace:
             self.modality,
             self.inputs,
             self.output_slots,
+            self.cells,
         )
 
     def unique(self, population: Population) -> Population:

@@ -26,11 +26,13 @@ class PoolPosterior:
 
     def __init__(self, kernel: Kernel, pool: Matrix, observed: npt.NDArray[np.intp]) -> None:
         self._kernel, self._pool = kernel, pool
-        self._count = 0
-        self._factor = np.zeros((32, 32))
-        self._told = np.zeros((32, len(pool)))  # inverse factor times covariance with the pool
-        self._remaining = kernel.diagonal(pool)
-        self.observe(observed)
+        self._count = n = len(observed)
+        shared = kernel.covariance(pool[observed], pool)
+        covariance = shared[:, observed] + (kernel.noise + JITTER) * np.eye(n)
+        self._factor = np.linalg.cholesky(covariance)
+        # the inverse factor times the covariance with the pool
+        self._told = solve_triangular(self._factor, shared, lower=True)
+        self._remaining = np.maximum(kernel.diagonal(pool) - (self._told**2).sum(axis=0), 0.0)
 
     def __len__(self) -> int:
         """Observations so far."""
@@ -45,8 +47,8 @@ class PoolPosterior:
     def _append(self, position: int, shared: Vector) -> None:
         n = self._count
         if n == len(self._told):
-            self._told = np.concatenate([self._told, np.zeros_like(self._told)])
-            self._factor = np.pad(self._factor, (0, n))
+            self._told = np.pad(self._told, ((0, n + 1), (0, 0)))
+            self._factor = np.pad(self._factor, (0, n + 1))
         told = self._told[:n, position].copy()
         deviation = np.sqrt(self._remaining[position] + self._kernel.noise + JITTER)
         self._told[n] = (shared - told @ self._told[:n]) / deviation
@@ -64,10 +66,13 @@ class PoolPosterior:
         return np.asarray(mean), scale * np.sqrt(self._remaining)
 
     def deviations(
-        self, positions: npt.NDArray[np.intp], count: int, rng: np.random.Generator
+        self,
+        positions: npt.NDArray[np.intp],
+        targets: Vector,
+        count: int,
+        rng: np.random.Generator,
     ) -> Matrix:
-        """Draw `count` functions at k rows of the pool, less their mean and in standardised
-        targets, `count x k`.
-        """
+        """Draw how far `count` functions lie from their mean at k rows of the pool, `count x k`."""
         rows, told = self._pool[positions], self._told[: self._count, positions]
-        return draw_normal(self._kernel.covariance(rows, rows) - told.T @ told, count, rng)
+        covariance = self._kernel.covariance(rows, rows) - told.T @ told
+        return spread_of(targets) * draw_normal(covariance, count, rng)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nas.searching.searchers.bayesian import BayesianSearcher
 from nas.searching.searchers.evolution import constrained_evolution, regularised_evolution
 from nas.searching.searchers.exact import ExactSearcher
 from nas.searching.searchers.local_search import LocalSearcher
@@ -36,6 +37,7 @@ SEARCHERS: dict[str, SearcherBuilder] = {
     "constrained-evolution": constrained_evolution,
     "nsga2": NSGA2Searcher,
     "exact": ExactSearcher,
+    "bayesian": BayesianSearcher,
     "optuna-gp": _optuna("gp"),
     "optuna-nsga2": _optuna("nsga2"),
     "optuna-tpe": _optuna("tpe"),
