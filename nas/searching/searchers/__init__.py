@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nas.searching.searchers.auto import AutoSearcher
 from nas.searching.searchers.bayesian import BayesianSearcher
 from nas.searching.searchers.evolution import constrained_evolution, regularised_evolution
 from nas.searching.searchers.exact import ExactSearcher
@@ -31,7 +32,12 @@ def _optuna(method: str) -> SearcherBuilder:
     return build
 
 
+def _auto(space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings) -> Searcher:
+    return AutoSearcher(space, rng, settings, SEARCHERS)
+
+
 SEARCHERS: dict[str, SearcherBuilder] = {
+    "auto": _auto,
     "random": RandomSearcher,
     "local-search": LocalSearcher,
     "regularised-evolution": regularised_evolution,

@@ -9,8 +9,8 @@ from scipy.stats.qmc import LatinHypercube
 from nas.searching.pareto import non_dominated
 from nas.searching.searchers.additive_model import (
     AdditiveModel,
-    AdditiveProgram,
     Limit,
+    additive_solver,
     fit_additive,
 )
 from nas.searching.searchers.proposed import Proposed
@@ -20,6 +20,7 @@ from search_spaces import Population, SearchSpace
 
 FREE_SAMPLE = 2000  # networks whose known costs are fitted to, without evaluating any
 TRIES = 10  # solutions of one level, before it is left
+MOST_CUT = 200  # of the last solutions: every one makes the next a little slower to find
 TIE_BREAK = 1e-3  # weight of the limited objectives: of equal solutions, the one that costs less
 
 
@@ -44,7 +45,7 @@ class AdditiveFront:
     ) -> None:
         self._space, self._rng, self._settings = space, rng, settings
         self._proposed = proposed
-        self._program = AdditiveProgram(space)
+        self._solver = additive_solver(space)
         self._cut = space.smallest()[:0]
         self.worst_gap = 0.0  # of all solutions, relative
 
@@ -81,12 +82,12 @@ class AdditiveFront:
     def _best_new(self, objective: Vector, limits: list[Limit]) -> Population | None:
         """Return the best new network, `1 x d`; None where there is none, or too many are old."""
         for _ in range(TRIES):
-            solution = self._program.solve(objective, limits, self._cut)
+            solution = self._solver.solve(objective, limits, self._cut)
             if solution is None:
                 return None
             self.worst_gap = max(self.worst_gap, solution.gap)
             genome = solution.genome
-            self._cut = np.concatenate([self._cut, genome])
+            self._cut = np.concatenate([self._cut, genome])[-MOST_CUT:]
             is_new = len(self._proposed.fresh(genome)) > 0
             if is_new and self._settings.known_violations(genome)[0] == 0:
                 return genome

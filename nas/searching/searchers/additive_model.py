@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 from sklearn.linear_model import RidgeCV
 
+from nas.searching.searchers.proposed import ENUMERABLE
 from predictors.predictor import Vector
 from search_spaces import Population, SearchSpace
 
@@ -59,7 +61,55 @@ class Solution:
     gap: float  # relative, between the sum and the solver's bound; 0 is proven optimal
 
 
-class AdditiveProgram:
+class AdditiveSolver(Protocol):
+    """Finds the best architecture of a space for an additive model."""
+
+    def solve(
+        self, weights: Vector, limits: Sequence[Limit], excluded: Population
+    ) -> Solution | None:
+        """Return the architecture of the least sum of `weights` (f); None where there is none.
+
+        Args:
+            limits: to keep.
+            excluded: canonical architectures that are no answer, k x d.
+        """
+
+
+def additive_solver(space: SearchSpace) -> AdditiveSolver:
+    """Return what is faster: going through all architectures, or integer programming."""
+    return Enumeration(space) if space.num_architectures <= ENUMERABLE else IntegerProgram(space)
+
+
+class Enumeration:
+    """All architectures of a small space, summed one by one."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._architectures = space.all_architectures()
+        self._features = space.features(self._architectures)
+        self._radix = np.cumprod([1, *space.num_options[:-1].tolist()])  # no code is shared
+        codes = self._codes(self._architectures)
+        self._order = np.argsort(codes)
+        self._sorted = codes[self._order]
+
+    def solve(
+        self, weights: Vector, limits: Sequence[Limit], excluded: Population
+    ) -> Solution | None:
+        """Return the architecture of the least sum; None where there is none."""
+        sums = self._features @ weights
+        for limit in limits:
+            slack = TOLERANCE * np.abs(limit.weights).max()
+            sums[self._features @ limit.weights > limit.most + slack] = np.inf
+        sums[self._order[np.searchsorted(self._sorted, self._codes(excluded))]] = np.inf
+        best = int(np.argmin(sums))
+        if np.isinf(sums[best]):
+            return None
+        return Solution(self._architectures[best : best + 1], 0.0)
+
+    def _codes(self, population: Population) -> npt.NDArray[np.int64]:
+        return np.asarray(population.astype(np.int64) @ self._radix)
+
+
+class IntegerProgram:
     """The architectures of a space as a mixed-integer linear program, solved by HiGHS.
 
     One binary variable an option. Those of a dimension sum to one; of a conditional dimension, to
@@ -82,21 +132,16 @@ class AdditiveProgram:
         self._structure = LinearConstraint(csr_array(matrix), is_root, is_root)
 
     def solve(
-        self, weights: Vector, limits: Sequence[Limit] = (), excluded: Population | None = None
+        self, weights: Vector, limits: Sequence[Limit], excluded: Population
     ) -> Solution | None:
-        """Return the architecture of the least sum of `weights` (f); None where there is none.
-
-        Args:
-            limits: to keep.
-            excluded: canonical architectures that are no answer, k x d.
-        """
+        """Return the architecture of the least sum; None where there is none, or none was found."""
         constraints = [self._structure]
         if limits:
             rows = np.stack([limit.weights for limit in limits])
             scale = np.maximum(np.abs(rows).max(axis=1), np.finfo(np.float64).tiny)
             most = np.array([limit.most for limit in limits]) / scale + TOLERANCE
             constraints.append(LinearConstraint(rows / scale[:, None], -np.inf, most))
-        if excluded is not None and len(excluded):
+        if len(excluded):
             # an architecture with all the options of another one is that one
             chosen = self._space.features(excluded)
             constraints.append(LinearConstraint(csr_array(chosen), -np.inf, chosen.sum(axis=1) - 1))

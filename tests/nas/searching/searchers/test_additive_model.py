@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from nas.searching.searchers.additive_model import AdditiveProgram, Limit, fit_additive
+from nas.searching.searchers.additive_model import (
+    Enumeration,
+    IntegerProgram,
+    Limit,
+    additive_solver,
+    fit_additive,
+)
 from search_spaces import Dimension, SearchSpace
+from tests.contracts.searcher_contract import synthetic_space
 
 
 def random_space(rng: np.random.Generator) -> SearchSpace:
@@ -19,8 +26,9 @@ def random_space(rng: np.random.Generator) -> SearchSpace:
     return SearchSpace("random@1", dimensions)
 
 
+@pytest.mark.parametrize("solver", [IntegerProgram, Enumeration])
 @pytest.mark.parametrize("seed", range(12))
-def test_no_architecture_is_better_than_the_solution(seed):
+def test_no_architecture_is_better_than_the_solution(seed, solver):
     rng = np.random.default_rng(seed)
     space = random_space(rng)
     everything = space.all_architectures()
@@ -31,7 +39,7 @@ def test_no_architecture_is_better_than_the_solution(seed):
     allowed = (features @ limited <= most + 1e-9) & ~(
         (everything[:, None] == excluded[None]).all(axis=2).any(axis=1)
     )
-    solution = AdditiveProgram(space).solve(weights, [Limit(limited, most)], excluded)
+    solution = solver(space).solve(weights, [Limit(limited, most)], excluded)
     if not allowed.any():
         assert solution is None
         return
@@ -43,10 +51,17 @@ def test_no_architecture_is_better_than_the_solution(seed):
     assert (features @ weights)[found] == pytest.approx((features @ weights)[allowed].min())
 
 
-def test_a_limit_that_nothing_keeps_has_no_solution():
+@pytest.mark.parametrize("solver", [IntegerProgram, Enumeration])
+def test_a_limit_that_nothing_keeps_has_no_solution(solver):
     space = random_space(np.random.default_rng(0))
     weights = np.ones(int(space.num_options.sum()))
-    assert AdditiveProgram(space).solve(weights, [Limit(weights, 0.0)]) is None
+    none = space.smallest()[:0]
+    assert solver(space).solve(weights, [Limit(weights, 0.0)], none) is None
+
+
+def test_large_spaces_are_not_gone_through():
+    assert isinstance(additive_solver(random_space(np.random.default_rng(0))), Enumeration)
+    assert isinstance(additive_solver(synthetic_space()), IntegerProgram)
 
 
 def test_weights_of_any_size_make_no_difference():
@@ -54,7 +69,9 @@ def test_weights_of_any_size_make_no_difference():
     weights, limited = np.random.default_rng(2).normal(size=(2, int(space.num_options.sum())))
     middle = float(np.quantile(space.features(space.all_architectures()) @ limited, 0.5))
     small, large = (
-        AdditiveProgram(space).solve(weights * scale, [Limit(limited * scale, middle * scale)])
+        IntegerProgram(space).solve(
+            weights * scale, [Limit(limited * scale, middle * scale)], space.smallest()[:0]
+        )
         for scale in (1e-12, 1e12)
     )
     assert small is not None
