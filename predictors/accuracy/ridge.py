@@ -18,7 +18,7 @@ class RidgeAccuracy(LearnedAccuracy):
     """Ridge regression (Hoerl and Kennard, 1970) on all encodings side by side.
 
     The strength is the one of least leave-one-out error, which has a closed form. Held-out guesses
-    come from tenfold cross-validation, strength and all: chosen by it, the error would be too small.
+    come from tenfold cross-validation, strength and all: the least error of many is too small.
 
     Args:
         space: what populations are of.
