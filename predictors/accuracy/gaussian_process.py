@@ -15,12 +15,14 @@ from predictors.gaussian import (
     condition,
     expected_kernel,
     fit_kernel,
+    standardised,
 )
 from predictors.predictor import Vector
 from search_spaces import SearchSpace
 
 PARTS, ROUNDS = 2, 2  # of dealing out the features
 LEAST_DEALT = 6  # features; fewer stay together
+MOST_COMPARED = 300  # subnets from which the kernel is told; all of them are then learned from
 
 
 class GaussianProcessAccuracy(LearnedAccuracy):
@@ -74,11 +76,13 @@ class _Member:
 
 def _fit(blocks: Blocks, targets: Vector, seed: int) -> _Processes:
     dealt = _deal(blocks["features"].shape[1] if "features" in blocks else 0, seed)
-    members = [_fit_one(_with_features(blocks, columns), targets) for columns in dealt]
+    rng = np.random.default_rng(seed)
+    compared = rng.permutation(len(targets))[:MOST_COMPARED]
+    members = [_fit_one(_with_features(blocks, columns), targets, compared) for columns in dealt]
     return _Processes(dealt, members)
 
 
-def _fit_one(blocks: Blocks, targets: Vector) -> _Member:
+def _fit_one(blocks: Blocks, targets: Vector, compared: npt.NDArray[np.intp]) -> _Member:
     widths = [block.shape[1] for block in blocks.values()]
     # the root mean square distance of two rows is 1, so that no encoding outweighs another
     sizes = [float(np.sqrt(2 * block.var(axis=0).sum())) or 1.0 for block in blocks.values()]
@@ -87,7 +91,8 @@ def _fit_one(blocks: Blocks, targets: Vector) -> _Member:
     each = [Group(start, stop, "matern") for start, stop in pairwise(ends)]
     rows = beside(blocks) / divisors
     expected = expected_kernel((*each, Group(0, ends[-1], "matern")), rows)
-    return _Member(condition(fit_kernel(expected, rows, targets), rows, targets), divisors)
+    kernel = fit_kernel(expected, rows[compared], standardised(targets[compared]))
+    return _Member(condition(kernel, rows, targets), divisors)
 
 
 def _deal(count: int, seed: int) -> list[npt.NDArray[np.intp]]:
