@@ -77,7 +77,8 @@ class Guess:
         too much of another (a network of nothing is fast), but nobody said where that begins.
         """
         middle = np.median(self.mean, axis=0)
-        return np.asarray(middle + rng.uniform(*REACH) * (middle - self._least()))
+        reach = np.log1p(rng.uniform(*REACH))  # costs above the median are in logarithms
+        return np.asarray(middle + reach * (middle - self._least()))
 
     def _least(self) -> Vector:
         return np.asarray(np.minimum(self.mean.min(axis=0), self.known.min(axis=0)))
