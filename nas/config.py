@@ -180,7 +180,7 @@ LIMITED = OBJECTIVES[1:]  # each by a setting max_NAME; the latency has its budg
 class SearchConfig(Section):
     """Search under a latency budget."""
 
-    searcher: str = "nsga2"
+    searcher: str = "auto"
     budget: StrictFloat | StrictInt | str = "50%"  # milliseconds, or a share of the reachable range
     objectives: tuple[str, ...] = ("latency_ms",)  # beside the predicted error or loss
     population: Annotated[int, Field(ge=4)] = 100

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from hardware_profiles.artifact import write_atomic
+from hardware_profiles.artifact import Frozen, write_atomic
 from nas.benchmarking.search import SearchRow
 
 
@@ -42,20 +42,21 @@ def _cells(rows: Sequence[SearchRow], evaluations: int) -> dict[str, list[str]]:
     return cells
 
 
-def write_search_rows(path: Path, rows: Sequence[SearchRow]) -> None:
-    """Write one line a searcher and one column a number, named as in JSON with dots."""
+def write_search_rows(path: Path, rows: Sequence[Frozen]) -> None:
+    """Write one line a row and one column a number, named as in JSON with dots."""
     text = io.StringIO()
     lines = [_flat(row) for row in rows]
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     write_atomic(path, text.getvalue().encode())
 
 
-def _flat(row: SearchRow) -> dict[str, object]:
+def _flat(row: Frozen) -> dict[str, object]:
     """Return the numbers of a row by dotted name."""
     flat: dict[str, object] = {}
-    waiting = list(row.model_dump(mode="json", exclude_none=True).items())
+    waiting = list(row.model_dump(mode="json").items())
     while waiting:
         name, value = waiting.pop(0)
         if isinstance(value, dict):

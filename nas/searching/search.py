@@ -9,8 +9,8 @@ import numpy as np
 from nas.config import SearchConfig
 from nas.searching.loop import Callback, LoopSettings, Measure, Progress, SearchOutcome, search_loop
 from nas.searching.problem import SearchProblem
-from nas.searching.searchers import SEARCHERS, SearcherSettings
-from search_spaces import unknown_name
+from nas.searching.searchers import SEARCHERS, Known, SearcherSettings
+from search_spaces import Population, unknown_name
 
 MEASURED_GENERATIONS = 5  # at least, where every evaluation is a measurement
 SECONDS_BETWEEN_NOTES = 0.2  # a hypervolume takes milliseconds
@@ -76,13 +76,27 @@ def searcher_settings(problem: SearchProblem, config: SearchConfig) -> SearcherS
         population=population,
         batch=config.workers,
         evaluations=evaluations,
-        known=(lambda p: problem.known(problem.part.embed(p)))
-        if problem.measured or problem.limits
-        else None,
+        measured=bool(problem.measured),
+        known=_known(problem),
         start=problem.feasible_start() if problem.limits else None,
         storage=config.storage,
         study=config.study,
     )
+
+
+def _known(problem: SearchProblem) -> Callable[[Population], Known]:
+    """Return what tells of architectures beforehand; where all costs are predicted, the limits
+    only: to predict the costs is to evaluate.
+    """
+
+    def known(population: Population) -> Known:
+        embedded = problem.part.embed(population)
+        if problem.measured:
+            return problem.known(embedded)
+        nothing = np.full((len(population), len(problem.objectives)), np.nan)
+        return Known(nothing, problem.violations(embedded))
+
+    return known
 
 
 def describe(progress: Progress, problem: SearchProblem) -> str:

@@ -130,7 +130,7 @@ class Evolution:
         rivals = self._rng.integers(0, len(order), (2, n, num_rivals))
         first, second = (self._pool[order[places]] for places in rivals.min(axis=2))
         has_two = self._rng.random(n) < self._rules.crossover
-        children = first.copy()
+        children: Population = first.copy()
         children[has_two] = self._space.crossover(first[has_two], second[has_two], self._rng)
         children[~has_two] = self._space.mutate(first[~has_two], self._rules.mutation, self._rng)
         return children

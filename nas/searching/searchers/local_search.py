@@ -1,6 +1,7 @@
 """Local search: from a random architecture to a better neighbour, as long as there is one."""
 
 import numpy as np
+import numpy.typing as npt
 
 from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.proposed import Proposed
@@ -12,9 +13,10 @@ from search_spaces import Population, SearchSpace
 class LocalSearcher:
     """First improvement with restarts (White et al., arXiv:2005.02960, move to the best one).
 
-    Neighbours differ in one dimension. They are asked for in random order, `batch` at a time, and
-    the search moves to the first that is better: that exceeds the limits less or, where that is
-    equal, costs less. Where no neighbour is left it begins anew at a random architecture.
+    Neighbours differ in one dimension. They are looked at in random order, and the search moves to
+    the first that is better: that exceeds the limits less or, where that is equal, costs less. What
+    was seen before costs nothing; the rest is asked for, `batch` at a time. Where no neighbour is
+    left the search begins anew at a random architecture.
 
     Several objectives become one: every beginning draws weights, uniform on the simplex, and starts
     from what is best of all seen by the weighted Chebyshev distance to the least costs seen, in
@@ -29,8 +31,9 @@ class LocalSearcher:
         self._space, self._rng, self._settings = space, rng, settings
         self._proposed = Proposed(space, rng)
         self._first = self._proposed.fresh(settings.first(space))
-        self._waiting = self._first[:0]  # what to ask next: neighbours of where the search stands
+        self._neighbours = self._first[:0]  # of where the search stands, not yet looked at
         self._seen = self._first[:0]
+        self._row_of: dict[int, int] = {}  # among what was seen, by the network's number
         self._costs = np.zeros((0, settings.num_objectives))
         self._violations = np.zeros(0)
         self._current: int | None = None  # row of what was seen
@@ -42,46 +45,63 @@ class LocalSearcher:
         if len(self._first):
             asked, self._first = self._first[:batch], self._first[batch:]
         else:
-            if not len(self._waiting):
-                self._begin()
-            asked, self._waiting = self._waiting[:batch], self._waiting[batch:]
+            asked = self._next()
+            if not len(asked) and len(self._weights) > 1:
+                self._begin_at_the_best()
+                asked = self._next()
+            if not len(asked):
+                self._current = None
+                asked = draw_feasible(self._proposed, 1, self._rng, self._settings)
         self._proposed.add(asked)
         return asked
 
     def tell(self, population: Population, costs: Costs, violations: Violations) -> None:
         """Move to the first that is better than where the search stands."""
-        start = len(self._seen)
+        rows = range(len(self._seen), len(self._seen) + len(population))
         self._seen = np.concatenate([self._seen, population])
         self._costs = np.concatenate([self._costs, costs])
         self._violations = np.concatenate([self._violations, violations])
-        merits = self._merits()
-        for row in range(start, len(self._seen)):
-            if not np.isfinite(self._violations[row]):
-                continue
-            if self._current is None or self._is_better(row, self._current, merits):
-                self._move(row)
-                break
+        self._row_of.update(zip(self._proposed.numbers(population), rows, strict=True))
+        better = np.flatnonzero(self._is_better(np.array(rows)))
+        if len(better):
+            self._move(rows[better[0]])
 
-    def _is_better(self, row: int, other: int, merits: Vector) -> bool:
-        first, second = ((self._violations[i], merits[i]) for i in (row, other))
-        return bool(first < second)
+    def _next(self) -> Population:
+        """Look at neighbours up to the next new ones, moving over better ones seen before."""
+        while len(self._neighbours):
+            numbers = self._proposed.numbers(self._neighbours)
+            rows = np.array([self._row_of.get(number, -1) for number in numbers])
+            is_new = rows < 0
+            is_better = ~is_new & self._is_better(rows)
+            self._neighbours = self._neighbours[is_new | is_better]
+            num_new = int(np.argmin(np.append(is_new[is_new | is_better], False)))
+            if num_new:
+                asked = self._neighbours[: min(num_new, self._settings.batch)]
+                self._neighbours = self._neighbours[len(asked) :]
+                return self._proposed.fresh(asked)
+            if is_better.any():
+                self._move(int(rows[np.argmax(is_better)]))
+        return self._neighbours
+
+    def _is_better(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Tell which of what was seen is better than where the search stands; nothing failed is."""
+        merits, violations = self._merits(), self._violations
+        if self._current is None:
+            return np.isfinite(violations[rows])
+        less = violations[rows] < violations[self._current]
+        equal = violations[rows] == violations[self._current]
+        return np.asarray(less | (equal & (merits[rows] < merits[self._current])))
 
     def _move(self, row: int) -> None:
         self._current = row
-        neighbours = self._proposed.fresh(self._space.neighbours(self._seen[row]))
+        neighbours = self._space.neighbours(self._seen[row])
         no_worse = self._settings.known_violations(neighbours) <= self._violations[row]
-        self._waiting = self._rng.permutation(neighbours[no_worse])
+        self._neighbours = self._rng.permutation(neighbours[no_worse])
 
-    def _begin(self) -> None:
-        """Stand at another place, or at none and wait for a random architecture."""
-        self._current = None
-        seen = np.isfinite(self._violations)
-        if len(self._weights) > 1 and seen.any():
-            self._weights = self._rng.dirichlet(np.ones_like(self._weights))
+    def _begin_at_the_best(self) -> None:
+        self._weights = self._rng.dirichlet(np.ones_like(self._weights))
+        if np.isfinite(self._violations).any():
             self._move(int(np.lexsort((self._merits(), self._violations))[0]))
-        if not len(self._waiting):
-            self._current = None
-            self._waiting = draw_feasible(self._proposed, 1, self._rng, self._settings)
 
     def _merits(self) -> Vector:
         """Return one cost for the costs of each architecture seen, n; NaN where it failed."""

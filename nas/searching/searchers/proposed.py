@@ -21,24 +21,30 @@ class Proposed:
         self._space = space
         width = space.equivalence_key(space.smallest()).shape[1]
         self._weights = rng.integers(-(2**62), 2**62, width)
-        self._hashes: set[int] = set()
+        self._numbers: set[int] = set()
 
     def __len__(self) -> int:
         """Distinct networks so far."""
-        return len(self._hashes)
+        return len(self._numbers)
+
+    def numbers(self, population: Population) -> list[int]:
+        """Return one number per row, equal for equal networks; others collide once in 2^64."""
+        keys = self._space.equivalence_key(population).astype(np.int64)
+        numbers: list[int] = (keys @ self._weights).tolist()
+        return numbers
 
     def add(self, population: Population) -> None:
         """Remember these."""
-        self._hashes.update(self._hash(population))
+        self._numbers.update(self.numbers(population))
 
     def fresh(self, population: Population) -> Population:
         """Return the rows that are new, each network once, in order."""
-        hashes = self._hash(population)
-        return population[[i for i in _first_of_each(hashes) if hashes[i] not in self._hashes]]
+        numbers = self.numbers(population)
+        return population[[i for i in _first_of_each(numbers) if numbers[i] not in self._numbers]]
 
     def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
         """Return the rows at which each network of a population stands first, ascending."""
-        return np.array(_first_of_each(self._hash(population)), dtype=np.intp)
+        return np.array(_first_of_each(self.numbers(population)), dtype=np.intp)
 
     def draw(self, n: int, rng: np.random.Generator, levels: bool = False) -> Population:
         """Draw `n` new architectures at random; fewer where hardly any are left, in a small space
@@ -59,14 +65,8 @@ class Proposed:
             found = self.fresh(np.concatenate([found, rng.permutation(every)]))
         return found[:n]
 
-    def _hash(self, population: Population) -> list[int]:
-        """One number per row, equal for equal networks; others collide once in 2^64."""
-        keys = self._space.equivalence_key(population).astype(np.int64)
-        hashes: list[int] = (keys @ self._weights).tolist()
-        return hashes
 
-
-def _first_of_each(hashes: list[int]) -> list[int]:
-    """Return the first row of every hash, ascending."""
-    backwards = range(len(hashes) - 1, -1, -1)
-    return sorted(dict(zip(reversed(hashes), backwards, strict=True)).values())
+def _first_of_each(numbers: list[int]) -> list[int]:
+    """Return the first row of every number, ascending."""
+    backwards = range(len(numbers) - 1, -1, -1)
+    return sorted(dict(zip(reversed(numbers), backwards, strict=True)).values())

@@ -263,11 +263,17 @@ def test_the_same_seed_gives_the_same_rows(bench, path):
     assert first["evaluations_to_best"]["found"] == 1
 
 
-def test_what_was_not_found_is_beyond_the_limit(bench, path):
+def test_what_was_not_found_is_beyond_the_limit(bench, path, tmp_path):
     words = ("--table", path, "--space", SPACE, "--searchers", "random", "--seeds", 2)
     result = bench(*words, "--evaluations", 2)
     assert result.exit_code == 0, result.output
     assert ">2" in result.stdout
+    out = tmp_path / "rows.csv"
+    bench(
+        *words[:-4], "--searchers", "random,nsga2", "--seeds", 2, "--evaluations", 400, "--out", out
+    )
+    with out.open() as file:
+        assert [row["searcher"] for row in csv.DictReader(file)] == ["random", "nsga2"]
     assert "n/a" in result.stdout
 
 
@@ -296,6 +302,6 @@ def test_networks_of_nasbench201_are_those_of_the_literature(tables):
     errors = objectives.of_networks[:, 0]
     assert len(errors) == 6466
     assert (errors == errors.min()).sum() == 2
-    settings = SearchBenchmark(searchers=("random",), seeds=200, evaluations=6466)
+    settings = SearchBenchmark(searchers=("random",), seeds=60, evaluations=6466)
     ((row, _),) = run_search_benchmark(table, settings)
-    assert row.evaluations_to_best.mean == pytest.approx((6466 + 1) / 3, rel=0.1)
+    assert row.evaluations_to_best.mean == pytest.approx((6466 + 1) / 3, rel=0.25)
