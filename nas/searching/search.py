@@ -83,7 +83,7 @@ def searcher_settings(
     return SearcherSettings(
         num_objectives=len(problem.objectives),
         population=population,
-        batch=config.workers,
+        batch=config.workers if problem.measured else population,
         evaluations=evaluations,
         measured=bool(problem.measured),
         known=_known(problem),
