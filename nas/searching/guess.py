@@ -53,6 +53,13 @@ class Guess:
                 improvement = self._expected_chebyshev(rng)
         return improvement * self.keeps_limits
 
+    def optimism(self) -> Vector:
+        """Return the sum of what costs may be, p, in units of their spread: an order for candidates
+        of which none is expected to improve anything.
+        """
+        spread = np.maximum(self.mean.std(axis=0), 1e-12)
+        return np.asarray(((self.mean - self.std) / spread).sum(axis=1))
+
     def drawn(self, deviations: Matrix, asked: Matrix) -> "Guess":
         """Return the guess where costs are a draw, `p x m`, and `asked` (`k x m`) are told."""
         known = np.concatenate([self.known, asked])
@@ -70,7 +77,8 @@ class Guess:
         too much of another (a network of nothing is fast), but nobody said where that begins.
         """
         middle = np.median(self.mean, axis=0)
-        return np.asarray(middle + rng.uniform(*REACH) * (middle - self._least()))
+        reach = np.log1p(rng.uniform(*REACH))  # costs above the median are in logarithms
+        return np.asarray(middle + reach * (middle - self._least()))
 
     def _least(self) -> Vector:
         return np.asarray(np.minimum(self.mean.min(axis=0), self.known.min(axis=0)))

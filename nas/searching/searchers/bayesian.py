@@ -15,8 +15,8 @@ from nas.searching.searchers.candidates import (
 from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
-from nas.searching.searchers.told import Rows, Told
-from nas.searching.surrogate import Surrogate
+from nas.searching.searchers.told import Told
+from nas.searching.surrogate import Rows, Surrogate
 from nas.searching.targets import compressed, excess
 from predictors.gaussian import expected_kernel
 from predictors.gaussian.columns import ArchitectureColumns
@@ -114,7 +114,7 @@ class BayesianSearcher:
             guess = self._guess(pool)
             scores = np.where(pool.is_open, guess.scores(self._rng), -np.inf)
             count = min(SHORTLIST, int(pool.is_open.sum()))
-            ranked = np.argsort(-scores, kind="stable")[:count]
+            ranked = np.lexsort((guess.optimism(), -scores))[:count]
             parents = np.concatenate([pool.population[ranked[:PARENTS]], best_told])
         else:
             return pool.population[self._batch(pool, guess, ranked, size)]
@@ -131,7 +131,7 @@ class BayesianSearcher:
         chosen = [0]
         for deviations in draws[1 : len(ranked)]:
             drawn = short.drawn(deviations, short.mean[chosen])
-            order = np.lexsort((np.arange(len(ranked)), -drawn.scores(self._rng)))
+            order = np.lexsort((drawn.optimism(), -drawn.scores(self._rng)))
             chosen.append(next(int(row) for row in order if row not in chosen))
         return ranked[chosen]
 

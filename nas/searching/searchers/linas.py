@@ -10,7 +10,8 @@ from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.nsga2 import NSGA2Searcher
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, Known, SearcherSettings, Violations
-from nas.searching.searchers.told import Rows, Told
+from nas.searching.searchers.told import Told
+from nas.searching.surrogate import Rows
 from nas.searching.targets import excess
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.predictor import Predictor, Vector

@@ -8,8 +8,6 @@ from nas.searching.pareto import non_dominated
 from nas.searching.searchers.searcher import Costs, Violations
 from search_spaces import Population
 
-Rows = npt.NDArray[np.intp]
-
 
 class Told:
     """Architectures with their costs and violations, in the order of telling.
