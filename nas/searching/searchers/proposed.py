@@ -40,7 +40,8 @@ class Proposed:
     def fresh(self, population: Population) -> Population:
         """Return the rows that are new, each network once, in order."""
         numbers = self.numbers(population)
-        return population[[i for i in _first_of_each(numbers) if numbers[i] not in self._numbers]]
+        known = self._numbers.intersection(numbers)
+        return population[[i for i in _first_of_each(numbers) if numbers[i] not in known]]
 
     def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
         """Return the rows at which each network of a population stands first, ascending."""
