@@ -168,6 +168,72 @@ def search(
     print_table(search_table(rows, evaluations))
 
 
+@bench_app.command("accuracy")
+def accuracy(
+    table: Annotated[Path, typer.Option(help="CSV, or .csv.gz: arch, accuracies (%) ...")],
+    space: Annotated[str, typer.Option(help="Whose text form `arch` is.")] = "nasbench201",
+    predictors: Annotated[str, typer.Option(help="Some only: MACs,ridge,auto.")] = "",
+    accuracy_column: Annotated[
+        str, typer.Option(help="What is guessed; without: the first with `acc` in its name.")
+    ] = "",
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV of zero-cost scores that predictors may know.")
+    ] = None,
+    samples: Annotated[str, typer.Option(help="Numbers of measured nets.")] = "20,50,100,200,400",
+    draws: Annotated[int, typer.Option(min=1, help="Repetitions with other networks.")] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw Kendall by samples into this PNG file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Guess a table's accuracies from few measured networks; ranks on all others, each once.
+
+    Equal networks are never both measured and tested. Figures are medians over the draws.
+
+    Example: nas bench accuracy --table nasbench201_cifar10.csv.gz --predictors MACs,auto
+    """
+    from hardware_profiles.artifact import write_atomic
+    from nas.benchmarking.accuracy import AccuracyBenchmark, run_accuracy_benchmark
+    from nas.benchmarking.accuracy_rows import accuracy_table, kendall_curves
+    from nas.benchmarking.scores import read_scores
+    from nas.benchmarking.search_rows import write_search_rows
+    from nas.benchmarking.tables import read_table
+    from nas.progress import progress_bar
+    from nas.reporting.search_curves import search_curves
+    from search_spaces import build_space
+
+    given = {"predictors": tuple(_words(predictors))} if predictors else {}
+    settings = AccuracyBenchmark.model_validate(
+        {
+            "accuracy_column": accuracy_column,
+            "samples": [_count(word) for word in _words(samples)],
+            "draws": draws,
+            "seed": seed,
+            **given,
+        }
+    )
+    built = build_space(space)
+    read = read_table(table, built)
+    known = read_scores(scores, built) if scores else None
+    with progress_bar("bench", len(settings.samples) * draws) as advance:
+        rows = list(run_accuracy_benchmark(read, settings, known, advance))
+    if out is not None:
+        write_search_rows(out, rows)
+    if plot is not None:
+        label = "Kendall's tau on unseen networks"
+        write_atomic(plot, search_curves(kendall_curves(rows), label, "measured networks"))
+    covered = None if known is None else int(known.covers(read.population).sum())
+    if as_json:
+        shown = [row.model_dump(mode="json") for row in rows]
+        print_json({"rows": shown, "architectures": len(read.population), "with_scores": covered})
+        return
+    print_table(accuracy_table(rows))
+    if covered is not None:
+        typer.echo(f"scores for {covered} of {len(read.population)} architectures of the table")
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 

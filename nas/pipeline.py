@@ -263,8 +263,9 @@ def proxies(
         chosen = measured.evenly(samples)
         with progress_bar("proxies", len(chosen.population)) as advance:
             rows = proxy_scores(this, trained)(chosen.population, wanted, advance)
+    ids = [this.space.decode(genome).id for genome in chosen.population]
     task = this.recipe.task
-    return rank_proxies(chosen, rows, {"error": task.metric_name, "loss": f"-{task.loss_name}"})
+    return rank_proxies(chosen, ids, rows, task.metric_name, task.loss_name)
 
 
 def fit_predictors(where: RunLike) -> tuple[FittedAccuracy, FittedLatency]:

@@ -51,3 +51,9 @@ class Cell:
                 f"cell {self.name}: expected edges by ascending target, each from a node below it, "
                 f"got {late or targets}"
             )
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of all dimensions that choose something of the cell."""
+        names = [name for edge in self.edges for name in (edge.operation, edge.source)]
+        return tuple(name for name in names if isinstance(name, str))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -85,6 +86,9 @@ class SearchSpace:
         self._network_key = network_key
         self._position = {dimension.name: i for i, dimension in enumerate(self.dimensions)}
         self._check()
+        for name in (name for cell in self.cells for name in cell.dimensions):
+            if name not in self._position:
+                raise unknown_name("dimension", name, self._position)
         self.num_options = np.array([len(d.options) for d in self.dimensions], dtype=np.int16)  # d
 
     def _check(self) -> None:
@@ -94,10 +98,6 @@ class SearchSpace:
             )
         if len(self._position) != len(self.dimensions):
             raise InputError(f"{self.name}: dimension names must be unique")
-        for edge in (edge for cell in self.cells for edge in cell.edges):
-            for name in (edge.operation, edge.source):
-                if isinstance(name, str) and name not in self._position:
-                    raise unknown_name("dimension", name, self._position)
         for i, dimension in enumerate(self.dimensions):
             options = dimension.options
             if not all(isinstance(o, (int, float, str)) and o == o for o in options):  # NaN != NaN
@@ -215,18 +215,9 @@ class SearchSpace:
         Args:
             network_key: maps canonical genomes to rows, `n x k`, equal where the networks are.
         """
-        return SearchSpace(
-            self.name,
-            self.dimensions,
-            self.slots,
-            self._parse_values,
-            self.settings,
-            network_key,
-            self.modality,
-            self.inputs,
-            self.output_slots,
-            self.cells,
-        )
+        other = copy(self)
+        other._network_key = network_key
+        return other
 
     def unique(self, population: Population) -> Population:
         """Drop architectures whose equivalence key came before, keeping the order."""

@@ -14,6 +14,7 @@ from nas.searching.searchers import SEARCHERS
 from nas.training import STRATEGIES
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
+from predictors.zero_cost import ZERO_COST
 from search_spaces import SPACES, build_space
 from tests.conftest import ROOT
 
@@ -104,6 +105,7 @@ CATALOGUES = {
     "strategies": STRATEGIES,
     "searchers": SEARCHERS,
     "accuracy predictors": ACCURACY_PREDICTORS,
+    "zero-cost proxies": ZERO_COST,
 }
 
 

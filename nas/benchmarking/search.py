@@ -144,39 +144,53 @@ def _summary(
     objectives: TableObjectives,
     settings: SearchBenchmark,
 ) -> tuple[SearchRow, SearchCurve]:
-    points = np.unique(np.geomspace(1, settings.evaluations, CURVE_POINTS).round().astype(np.intp))
+    row = SearchRow(searcher=name, seeds=len(traces), seconds=seconds)
+    few, all_of_them = max(1, settings.evaluations / 100), settings.evaluations
+    points = np.unique(np.geomspace(few, all_of_them, CURVE_POINTS).round().astype(np.intp))
     if objectives.costs.shape[1] == 1:
-        errors = np.sort(objectives.of_networks[:, 0])
-        top = errors[int(np.ceil(TOP_SHARE * len(errors))) - 1]
-        best = [np.minimum.accumulate(trace[:, 0]) for trace in traces]
-        row = SearchRow(
-            searcher=name,
-            seeds=len(traces),
-            seconds=seconds,
-            evaluations_to_best=_evaluations_to(errors[0], best, settings.evaluations),
-            evaluations_to_top_permille=_evaluations_to(top, best, settings.evaluations),
-        )
-        reached = np.array([one[np.minimum(points, len(one)) - 1] for one in best])
-        return row, SearchCurve(points, np.quantile(reached, QUARTILES, axis=0))
+        return _to_the_best(row, points, traces, objectives, settings)
+    return _to_the_front(row, points, traces, objectives, settings)
+
+
+def _to_the_best(
+    row: SearchRow,
+    points: npt.NDArray[np.intp],
+    traces: list[Costs],
+    objectives: TableObjectives,
+    settings: SearchBenchmark,
+) -> tuple[SearchRow, SearchCurve]:
+    errors = np.sort(objectives.of_networks[:, 0])
+    top = errors[int(np.ceil(TOP_SHARE * len(errors))) - 1]
+    best = [np.minimum.accumulate(trace[:, 0]) for trace in traces]
+    counts = {
+        "evaluations_to_best": _evaluations_to(errors[0], best, settings.evaluations),
+        "evaluations_to_top_permille": _evaluations_to(top, best, settings.evaluations),
+    }
+    reached = np.array([one[np.minimum(points, len(one)) - 1] for one in best])
+    curve = SearchCurve(points, np.quantile(reached, QUARTILES, axis=0))
+    return row.model_copy(update=counts), curve
+
+
+def _to_the_front(
+    row: SearchRow,
+    points: npt.NDArray[np.intp],
+    traces: list[Costs],
+    objectives: TableObjectives,
+    settings: SearchBenchmark,
+) -> tuple[SearchRow, SearchCurve]:
     latest = settings.reference_latency * objectives.front[:, 1:].max(axis=0)
     reference = np.array([settings.reference_error, *latest])
-    checkpoints = [at for at in settings.hypervolume_at if at <= settings.evaluations]
-    points = np.unique([*points, *checkpoints])
-    shares = np.array([_shares(objectives, trace, points, reference) for trace in traces])
+    stated = [at for at in settings.hypervolume_at if at <= settings.evaluations]
+    points = np.unique([*points, *stated])
+    shares = [
+        [objectives.hypervolume_share(trace[:at], reference) for at in points] for trace in traces
+    ]
     quartiles = np.quantile(shares, QUARTILES, axis=0)
-    columns = np.searchsorted(points, checkpoints)
-    row = SearchRow(
-        searcher=name,
-        seeds=len(traces),
-        seconds=seconds,
-        hypervolume_at={
-            at: Spread(lower_quartile=lower, median=median, upper_quartile=upper)
-            for at, (lower, median, upper) in zip(
-                checkpoints, quartiles[:, columns].T.tolist(), strict=True
-            )
-        },
-    )
-    return row, SearchCurve(points, quartiles)
+    spreads = {}
+    for at in stated:
+        lower, median, upper = quartiles[:, np.searchsorted(points, at)].tolist()
+        spreads[at] = Spread(lower_quartile=lower, median=median, upper_quartile=upper)
+    return row.model_copy(update={"hypervolume_at": spreads}), SearchCurve(points, quartiles)
 
 
 def _evaluations_to(least: float, best: list[Vector], evaluations: int) -> EvaluationsTo:
@@ -190,10 +204,3 @@ def _evaluations_to(least: float, best: list[Vector], evaluations: int) -> Evalu
     )
     mean = float(np.mean(counts)) if found.all() else None
     return EvaluationsTo(median=median, mean=mean, p90=p90, found=float(found.mean()))
-
-
-def _shares(
-    objectives: TableObjectives, trace: Costs, points: npt.NDArray[np.intp], reference: Vector
-) -> list[float]:
-    """Return the share of the true hypervolume after so many evaluations, k."""
-    return [objectives.hypervolume_share(trace[:at], reference) for at in points]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from hardware_profiles.artifact import write_atomic
+from hardware_profiles.artifact import Frozen, write_atomic
 from nas.benchmarking.search import SearchRow
 
 
@@ -42,8 +42,8 @@ def _cells(rows: Sequence[SearchRow], evaluations: int) -> dict[str, list[str]]:
     return cells
 
 
-def write_search_rows(path: Path, rows: Sequence[SearchRow]) -> None:
-    """Write one line a searcher and one column a number, named as in JSON with dots."""
+def write_search_rows(path: Path, rows: Sequence[Frozen]) -> None:
+    """Write one line a row and one column a number, named as in JSON with dots."""
     text = io.StringIO()
     lines = [_flat(row) for row in rows]
     columns = dict.fromkeys(name for line in lines for name in line)
@@ -53,7 +53,7 @@ def write_search_rows(path: Path, rows: Sequence[SearchRow]) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
-def _flat(row: SearchRow) -> dict[str, object]:
+def _flat(row: Frozen) -> dict[str, object]:
     """Return the numbers of a row by dotted name."""
     flat: dict[str, object] = {}
     waiting = list(row.model_dump(mode="json").items())

@@ -121,7 +121,8 @@ def read_table(path: Path, space: SearchSpace) -> BenchmarkTable:
 
     Raises:
         InputError: not a CSV file (or a truncated one), no `arch` column, no rows, a row of another
-            length, or text that is not an architecture of the space.
+            length, text that is not an architecture of the space, or an architecture that comes
+            again with other values.
     """
     header, rows = _read_rows(path)
     if ARCHITECTURE not in header:
@@ -138,12 +139,32 @@ def read_table(path: Path, space: SearchSpace) -> BenchmarkTable:
         population = space.encode_all(space.parse(text) for text in columns[ARCHITECTURE])
     except InputError as error:
         raise InputError(f"{path}: {error}; choose the table's space with --space") from None
-    if len(np.unique(population, axis=0)) < len(population):
-        raise InputError(f"{path} holds an architecture twice")
+    kept = _first_rows(path, population, columns)
+    population = population[kept]
+    columns = {name: tuple(texts[row] for row in kept) for name, texts in columns.items()}
     keys = columns.get(CLASS)
     source = space.equivalence_key(population) if keys is None else np.array(keys)[:, None]
     _, classes = np.unique(source, axis=0, return_inverse=True)
     return BenchmarkTable(path, space, population, np.asarray(classes).reshape(-1), columns)
+
+
+def _first_rows(
+    path: Path, population: Population, columns: Mapping[str, Sequence[str]]
+) -> list[int]:
+    """Return the rows that hold an architecture for the first time; the others may only repeat it
+    (in another text form, as where blocks beyond the depth are listed too).
+    """
+    _, first, group = np.unique(population, axis=0, return_index=True, return_inverse=True)
+    before = first[np.asarray(group).reshape(-1)]
+    for row in np.flatnonzero(before != np.arange(len(population))).tolist():
+        for name, texts in columns.items():
+            if name != ARCHITECTURE and texts[row] != texts[before[row]]:
+                raise InputError(
+                    f"{path}, rows {before[row] + 2} and {row + 2} are the same architecture: "
+                    f"expected the same {name}, got {texts[before[row]]} and {texts[row]}"
+                )
+    kept: list[int] = np.sort(first).tolist()
+    return kept
 
 
 def _read_rows(path: Path) -> tuple[list[str], Sequence[list[str]]]:

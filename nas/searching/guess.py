@@ -14,6 +14,7 @@ from predictors.encodings import Matrix
 from predictors.predictor import Vector
 
 BOLDNESS = 0.5  # of the deviation, that counts where a whole front is sought
+REACH = (0.5, 2.0)  # how far beyond the median a front may go, in units of what is below it
 SCENARIOS = 64  # draws of three and more costs
 
 
@@ -46,11 +47,18 @@ class Guess:
             case 2:
                 front = self.known[non_dominated(self.known)]
                 improvement = expected_hypervolume_improvement(
-                    front, self._reference(), self.mean, BOLDNESS * self.std
+                    front, self._reference(rng), self.mean, BOLDNESS * self.std
                 )
             case _:
                 improvement = self._expected_chebyshev(rng)
         return improvement * self.keeps_limits
+
+    def optimism(self) -> Vector:
+        """Return the sum of what costs may be, p, in units of their spread: an order for candidates
+        of which none is expected to improve anything.
+        """
+        spread = np.maximum(self.mean.std(axis=0), 1e-12)
+        return np.asarray(((self.mean - self.std) / spread).sum(axis=1))
 
     def drawn(self, deviations: Matrix, asked: Matrix) -> "Guess":
         """Return the guess where costs are a draw, `p x m`, and `asked` (`k x m`) are told."""
@@ -61,17 +69,23 @@ class Guess:
         """Return the guess of some candidates."""
         return Guess(self.mean[chosen], self.std[chosen], self.keeps_limits[chosen], self.known)
 
-    def _reference(self) -> Vector:
-        """Return as much beyond the pool's median as the least is below it, m: what costs more is
-        no part of a front that anybody wants, though it may be the least of another cost.
+    def _reference(self, rng: np.random.Generator) -> Vector:
+        """Draw costs beyond which nothing counts, m, in units of the distance from the least to the
+        pool's median.
+
+        The least of one cost is no part of a front that anybody wants where it is bought with far
+        too much of another (a network of nothing is fast), but nobody said where that begins.
         """
         middle = np.median(self.mean, axis=0)
-        least = np.minimum(self.mean.min(axis=0), self.known.min(axis=0))
-        return np.asarray(middle + (middle - least))
+        reach = np.log1p(rng.uniform(*REACH))  # costs above the median are in logarithms
+        return np.asarray(middle + reach * (middle - self._least()))
+
+    def _least(self) -> Vector:
+        return np.asarray(np.minimum(self.mean.min(axis=0), self.known.min(axis=0)))
 
     def _expected_chebyshev(self, rng: np.random.Generator) -> Vector:
-        low = np.minimum(self.mean.min(axis=0), self.known.min(axis=0))
-        unit = np.maximum(self._reference() - low, 1e-12)
+        low = self._least()
+        unit = np.maximum(np.median(self.mean, axis=0) - low, 1e-12)
         weights = rng.dirichlet(np.ones(len(low)))
         least = chebyshev((self.known - low) / unit, weights).min()
         total = np.zeros(len(self.mean))

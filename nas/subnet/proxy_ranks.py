@@ -8,7 +8,7 @@ import numpy as np
 
 from hardware_profiles.artifact import Frozen
 from nas.subnet.proxy_scores import ProxyScore
-from nas.subnet.sample import AccuracySamples, Quantity
+from nas.subnet.sample import AccuracySamples
 from predictors.predictor import Vector, error_report
 from predictors.zero_cost import WORST
 
@@ -44,14 +44,19 @@ class ProxyReport(Frozen):
 
 
 def rank_proxies(
-    samples: AccuracySamples, rows: Sequence[Sequence[ProxyScore]], names: dict[Quantity, str]
+    samples: AccuracySamples,
+    ids: Sequence[str],
+    rows: Sequence[Sequence[ProxyScore]],
+    metric: str,
+    loss: str,
 ) -> ProxyReport:
     """Compare the scores of n subnets by k proxies with what was measured.
 
     Args:
         samples: the n measured subnets.
+        ids: theirs; records may be of other architectures that are the same networks.
         rows: n x k.
-        names: of the quality that error and loss are the opposite of.
+        metric, loss: what they are called.
     """
     quantity, lower_is_better = samples.quantity()
     quality: Vector = -lower_is_better if quantity == "loss" else samples.accuracy
@@ -71,9 +76,9 @@ def rank_proxies(
             )
         )
     return ProxyReport(
-        quality=names[quantity],
+        quality=f"-{loss}" if quantity == "loss" else metric,
         ranks=tuple(ranks),
-        architecture_ids=tuple(row[0].architecture_id for row in rows),
+        architecture_ids=tuple(ids),
         qualities=tuple(quality.tolist()),
         scores=tuple(tuple(row) for row in scores.tolist()),
     )

@@ -111,12 +111,22 @@ class ProxyScores:
         """
 
         def encode(population: Population) -> Matrix:
-            with progress_bar("proxies", max(len(population), 1)) as advance:
-                rows = self(population, names, advance)
+            if len(new := population[self._unscored(population, names)]):
+                with progress_bar("proxies", len(new)) as advance:
+                    self(new, names, advance)
+            rows = self(population, names)
             scores = np.array([[record.score for record in row] for row in rows], dtype=np.float64)
             return np.asarray(np.arcsinh(scores.reshape(len(rows), len(names))))
 
         return encode
+
+    def _unscored(self, population: Population, names: Sequence[str]) -> list[int]:
+        """Return the first row of every network that lacks a score."""
+        rows = {key: row for row, key in reversed(list(enumerate(self._keys(population))))}
+        known = self._known
+        return sorted(
+            row for key, row in rows.items() if any((key, name) not in known for name in names)
+        )
 
     def _score(self, key: bytes, genome: npt.NDArray[np.int16], missing: Sequence[str]) -> None:
         if not missing:

@@ -39,8 +39,7 @@ class _Fitted:
     scales: Mapping[str, Vector]
     warp: Warp
     model: Model
-    residuals: Vector
-    held_out: Vector
+    held_out: Prediction
 
 
 class LearnedAccuracy:
@@ -75,10 +74,13 @@ class LearnedAccuracy:
         self._fitted: _Fitted | None = None
 
     @property
-    def held_out(self) -> Vector:
-        """Guesses of the n fitted subnets in the targets' unit, each by a model that had not seen
-        the subnet.
-        """
+    def encodings(self) -> tuple[str, ...]:
+        """Names of what the predictor sees of architectures."""
+        return tuple(self._encodings)
+
+    @property
+    def held_out(self) -> Prediction:
+        """Guesses of the n fitted subnets, each by a model that had not seen the subnet."""
         return self._known().held_out
 
     def fit(self, population: Population, targets: Vector) -> None:
@@ -96,8 +98,8 @@ class LearnedAccuracy:
         blocks = {name: (block - centres[name]) / scales[name] for name, block in raw.items()}
         model = self._learn(blocks, warp.forward(measured), self._seed)
         mean, std = _in_unit(warp, model.held_out)
-        residuals = (measured - mean) / std
-        self._fitted = _Fitted(centres, scales, warp, model, residuals, mean)
+        held_out = Prediction(mean, std, (measured - mean) / std)
+        self._fitted = _Fitted(centres, scales, warp, model, held_out)
 
     def predict(self, population: Population) -> Prediction:
         """Guess the fitted quantity: mean and spread, each n."""
@@ -110,7 +112,7 @@ class LearnedAccuracy:
                 for name, encode in self._encodings.items()
             }
             mean[rows], std[rows] = _in_unit(fitted.warp, fitted.model.predict(blocks))
-        return Prediction(mean, std, fitted.residuals)
+        return Prediction(mean, std, fitted.held_out.residuals)
 
     def _known(self) -> _Fitted:
         if self._fitted is None:

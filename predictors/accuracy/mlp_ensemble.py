@@ -1,10 +1,12 @@
 """Accuracy of subnets by an ensemble of small networks that learn to rank."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional
 
 from predictors.accuracy.learned import Blocks, Guess, LearnedAccuracy, beside
@@ -13,9 +15,10 @@ from predictors.predictor import Vector
 from search_spaces import SearchSpace
 
 MEMBERS, HIDDEN = 5, 24
-STEPS, BATCH = 400, 64
+STEPS, BATCH = 300, 64
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.03
 RANKING = 1.0  # weight of the ranking loss beside the squared error
+CHUNK = 512  # rows at a time: keeps the hidden units in cache
 MOST_COMBINED = 256  # combinations of options that share a row of a table
 
 
@@ -37,7 +40,7 @@ class MlpEnsembleAccuracy(LearnedAccuracy):
         sizes = space.num_options.tolist()
 
         def learn(blocks: Blocks, targets: Vector, seed: int) -> _Ensemble:
-            return _train(blocks, targets, seed, sizes)
+            return _fit(blocks, targets, seed, sizes)
 
         super().__init__(space, learn, seed, features, ("genome", *encodings))
 
@@ -60,65 +63,97 @@ class _Ensemble:
     held_out: Guess
 
     def predict(self, blocks: Blocks) -> Guess:
-        units = _inputs(blocks) @ self.weights + self.bias
+        columns = _columns(blocks)
         places = (blocks["genome"] @ self.radix).astype(np.intp)
-        for table, rows in zip(self.tables, places.T, strict=True):
-            units += table[rows]
-        guesses = np.maximum(units, 0.0, out=units) @ self.output + self.output_bias
+        guesses = np.empty((len(places), MEMBERS))
+        for start in range(0, len(places), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            units = columns[chunk] @ self.weights + self.bias
+            for table, rows in zip(self.tables, places[chunk].T, strict=True):
+                units += table[rows]
+            guesses[chunk] = np.maximum(units, 0.0, out=units) @ self.output + self.output_bias
         return guesses.mean(axis=1), np.hypot(self.error, guesses.std(axis=1))
 
 
-def _inputs(blocks: Blocks) -> Matrix:
+def _columns(blocks: Blocks) -> Matrix:
     """Return the columns that are no genome, `n x k`."""
     return beside({name: block for name, block in blocks.items() if name != "genome"})
 
 
-def _train(blocks: Blocks, targets: Vector, seed: int, sizes: list[int]) -> _Ensemble:
+class _Networks(nn.Module):
+    """All members side by side: unit u belongs to member u // HIDDEN."""
+
+    def __init__(self, sizes: Sequence[int], num_columns: int, generator: torch.Generator) -> None:
+        super().__init__()
+        units = MEMBERS * HIDDEN
+
+        def draw(fan_in: int, *shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(shape, generator=generator) * max(fan_in, 1) ** -0.5)
+
+        self.offsets = torch.tensor(np.cumsum([0, *sizes[:-1]]))
+        self.rows = draw(len(sizes), sum(sizes), units)
+        self.weights = draw(num_columns, num_columns, units)
+        self.bias = nn.Parameter(torch.zeros(units))
+        self.output = draw(HIDDEN, MEMBERS, HIDDEN)
+        self.output_bias = nn.Parameter(torch.zeros(MEMBERS))
+
+    def forward(self, genome: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Return guesses, `n x members`, of `n x d` option indices and `n x k` columns."""
+        chosen = functional.embedding_bag(genome + self.offsets, self.rows, mode="sum")
+        hidden = functional.relu(chosen + columns @ self.weights + self.bias)
+        return (hidden.view(-1, MEMBERS, HIDDEN) * self.output).sum(dim=2) + self.output_bias
+
+
+def _fit(blocks: Blocks, targets: Vector, seed: int, sizes: Sequence[int]) -> _Ensemble:
     n = len(targets)
     genome = torch.from_numpy(blocks["genome"].astype(np.int64))
-    offsets = torch.tensor(np.cumsum([0, *sizes[:-1]]))
-    columns = torch.from_numpy(_inputs(blocks)).float()
-    wanted = torch.from_numpy(targets).float()
-    fold = torch.from_numpy(np.random.default_rng(seed).permutation(n) % min(MEMBERS, n))
-    learns = (fold[:, None] != torch.arange(MEMBERS)).float()  # n x members
+    columns = torch.from_numpy(_columns(blocks)).float()
+    fold = np.random.default_rng(seed).permutation(n) % MEMBERS
+    learns = torch.from_numpy(fold[:, None] != np.arange(MEMBERS)).float()
     generator = torch.Generator().manual_seed(seed)
-    units = MEMBERS * HIDDEN
+    networks = _Networks(sizes, columns.shape[1], generator)
+    _train(networks, genome, columns, torch.from_numpy(targets).float(), learns, generator)
+    with torch.no_grad():
+        held_out = _double(networks(genome, columns))[np.arange(n), fold]
+    error = float(np.sqrt(np.mean((held_out - targets) ** 2)))
+    radix, tables = _combined(_double(networks.rows), sizes)
+    output = np.zeros((MEMBERS * HIDDEN, MEMBERS))
+    output[np.arange(len(output)), np.arange(len(output)) // HIDDEN] = _double(
+        networks.output
+    ).ravel()
+    return _Ensemble(
+        radix,
+        tables,
+        _double(networks.weights),
+        _double(networks.bias),
+        output,
+        _double(networks.output_bias),
+        error,
+        (held_out, np.full(n, error)),
+    )
 
-    def draw(*shape: int, scale: float) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).requires_grad_()
 
-    rows = draw(sum(sizes), units, scale=len(sizes) ** -0.5)
-    weights = draw(columns.shape[1], units, scale=max(columns.shape[1], 1) ** -0.5)
-    bias = draw(units, scale=0.1)
-    output = draw(MEMBERS, HIDDEN, scale=HIDDEN**-0.5)
-    output_bias = torch.zeros(MEMBERS, requires_grad=True)
-
-    def guess(picked: torch.Tensor) -> torch.Tensor:
-        chosen = functional.embedding_bag(genome[picked] + offsets, rows, mode="sum")
-        hidden = functional.relu(chosen + columns[picked] @ weights + bias)
-        return (hidden.view(-1, MEMBERS, HIDDEN) * output).sum(dim=2) + output_bias
-
+def _train(
+    networks: _Networks,
+    genome: torch.Tensor,
+    columns: torch.Tensor,
+    targets: torch.Tensor,
+    learns: torch.Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Train on n subnets; `learns` (`n x members`) is 0 where a member leaves one out."""
     optimizer = torch.optim.AdamW(
-        [rows, weights, bias, output, output_bias], LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        networks.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, foreach=True
     )
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, STEPS)
     for _ in range(STEPS):
-        picked = torch.randperm(n, generator=generator)[:BATCH]
-        loss = _loss(guess(picked), wanted[picked], learns[picked])
+        picked = torch.randperm(len(targets), generator=generator)[:BATCH]
+        guesses = networks(genome[picked], columns[picked])
+        loss = _loss(guesses, targets[picked], learns[picked])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-    with torch.no_grad():
-        left_out = guess(torch.arange(n))[torch.arange(n), fold].double().numpy()
-    error = float(np.sqrt(np.mean((left_out - targets) ** 2)))
-    radix, tables = _combined(_double(rows), sizes)
-    spread = np.zeros((units, MEMBERS))
-    spread[np.arange(units), np.arange(units) // HIDDEN] = _double(output).ravel()
-    return _Ensemble(
-        radix, tables, _double(weights), _double(bias), spread, _double(output_bias),
-        error, (left_out, np.full(n, error)),
-    )  # fmt: skip
 
 
 def _double(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
@@ -135,7 +170,7 @@ def _loss(guesses: torch.Tensor, wanted: torch.Tensor, learns: torch.Tensor) -> 
     return squares + RANKING * ranking
 
 
-def _combined(rows: Matrix, sizes: list[int]) -> tuple[Matrix, tuple[Matrix, ...]]:
+def _combined(rows: Matrix, sizes: Sequence[int]) -> tuple[Matrix, tuple[Matrix, ...]]:
     """Add up the rows of neighbouring dimensions for all combinations of their options."""
     radix: list[Vector] = []
     tables: list[Matrix] = []

@@ -65,7 +65,7 @@ def fit_warp(targets: Vector) -> Warp:
     """
     centre, spread = float(targets.mean()), float(targets.std())
     if spread <= 1e-12 * max(1.0, float(np.abs(targets).max())):
-        return Warp(1.0, centre, 1.0, 0.0, 1.0, (-1.0, 1.0))
+        return Warp(1.0, centre, 1e-6 * max(1.0, abs(centre)), 0.0, 1.0, (-1.0, 1.0))
     standard = (targets - centre) / spread
     power = 1.0
     if len(targets) >= LEAST_TARGETS:

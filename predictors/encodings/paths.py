@@ -58,11 +58,12 @@ def _choices(
     """Yield every source and operation that an edge can have, and who has them (1 or 0), n."""
     names = [dimension.name for dimension in space.dimensions]
     column = names.index(edge.operation)
-    sources = {edge.source: np.ones(len(population))}
     if isinstance(edge.source, str):
         chosen = names.index(edge.source)
-        options = space.dimensions[chosen].options
-        sources = {node: population[:, chosen] == i for i, node in enumerate(options)}
-    for node, reads in sources.items():
+        options = enumerate(space.dimensions[chosen].options)
+        sources = [(int(node), population[:, chosen] == i) for i, node in options]
+    else:
+        sources = [(edge.source, np.ones(len(population), dtype=np.bool_))]
+    for node, reads in sources:
         for i, operation in enumerate(space.dimensions[column].options):
-            yield int(node), str(operation), reads * (population[:, column] == i).astype(float)
+            yield node, str(operation), (reads & (population[:, column] == i)).astype(np.float64)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from predictors.encodings.encoding import Encoding, Matrix
 from search_spaces import Dimension, Population, SearchSpace
 
-_IN_BLOCK = re.compile(r"(.*[a-z_]\d+)\.[^.]+")  # "stage2.block1" of "stage2.block1.kernel"
+_BLOCK = re.compile(r"(.*[a-z_]\d+)(\.[^.]+)?")  # "stage2.block1" of "stage2.block1.kernel"
 _NUMBER = re.compile(r"\d+$")
 
 
@@ -17,9 +17,9 @@ def stage_counts(space: SearchSpace) -> Encoding:
     """Return the encoding of what repeats in blocks as sums, and of all else as values.
 
     Dimensions that are named alike but for the number of their block ("stage2.block1.kernel",
-    "stage2.block2.kernel") are one group, whose column is the sum of the active ones' values: that
-    of kernels rises with kernels and with depth. Any other dimension is its value, 0 where it is
-    inactive. Options that are words are counted, a column each.
+    "stage2.block2.kernel"; "layer1", "layer2") are one group, whose column is the sum of the active
+    ones' values: that of kernels rises with kernels and with depth. Any other dimension is its
+    value, 0 where it is inactive. Options that are words are counted, a column each.
     """
     groups = _groups(space.dimensions)
 
@@ -45,7 +45,7 @@ def _values(options: Sequence[int | float | str]) -> npt.NDArray[np.float64]:
 
 def _groups(dimensions: Sequence[Dimension]) -> list[list[int]]:
     """Return the positions of dimensions that count together."""
-    owners = [found[1] if (found := _IN_BLOCK.match(d.name)) else "" for d in dimensions]
+    owners = [found[1] if (found := _BLOCK.fullmatch(d.name)) else "" for d in dimensions]
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, (owner, dimension) in enumerate(zip(owners, dimensions, strict=True)):
         leaf = dimension.name.removeprefix(owner)

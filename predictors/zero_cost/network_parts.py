@@ -46,7 +46,7 @@ def replace_parts(
     kinds: tuple[type[nn.Module], ...],
     replacement: Callable[[], nn.Module] = nn.Identity,
 ) -> None:
-    """Put others, the identity without more words, in place of all parts of some kinds."""
+    """Put others (the identity, if none are given) in place of all parts of some kinds."""
     for name, child in list(network.named_modules(remove_duplicate=False)):
         if isinstance(child, kinds):
             network.set_submodule(name, replacement())

@@ -26,6 +26,7 @@ FAMILIES = {
     "tdnn-digits": (),
     "nasnet-digits": ("training.drop_path=0.3",),
     "nasbench201-digits": (),
+    "nasbench-macro-digits": (),
     "bert-mini": (
         *ADAMW,
         "data.source=docstrings",

@@ -52,6 +52,7 @@ def test_another_network_key_leaves_the_rest_as_it_is():
     assert len(other.unique(population)) == 2
     assert len(space.unique(population)) > 40
     assert other.decode(population[0]) == space.decode(population[0])
+    assert (other.cells, other.settings) == (space.cells, space.settings)
     np.testing.assert_array_equal(
         other.layers.costs(population).macs, space.layers.costs(population).macs
     )

@@ -6,6 +6,7 @@ from nas.searching.searchers.auto import AutoSearcher
 from nas.searching.searchers.bayesian import BayesianSearcher
 from nas.searching.searchers.evolution import constrained_evolution, regularised_evolution
 from nas.searching.searchers.exact import ExactSearcher
+from nas.searching.searchers.linas import LinasSearcher
 from nas.searching.searchers.local_search import LocalSearcher
 from nas.searching.searchers.nsga2 import NSGA2Searcher
 from nas.searching.searchers.random import RandomSearcher
@@ -44,6 +45,7 @@ SEARCHERS: dict[str, SearcherBuilder] = {
     "nsga2": NSGA2Searcher,
     "exact": ExactSearcher,
     "bayesian": BayesianSearcher,
+    "linas": LinasSearcher,
     "optuna-gp": _optuna("gp"),
     "optuna-nsga2": _optuna("nsga2"),
     "optuna-tpe": _optuna("tpe"),

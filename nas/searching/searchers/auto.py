@@ -67,10 +67,10 @@ def choose_searcher(space: SearchSpace, settings: SearcherSettings) -> Choice:
     if (networks := _num_networks(space)) <= allowed:
         return Choice("random", f"all {networks:,} networks can be evaluated")
     of_networks = f"{allowed:,} evaluations in a space of {_size(networks)}"
-    if allowed <= MOST_BAYESIAN:
+    if not settings.measured:
+        of_networks += ", all of them predicted"
+    elif allowed <= MOST_BAYESIAN:
         return Choice("bayesian", f"{of_networks}: every one should be the most useful")
-    if _measures(space, settings):
-        return Choice("bayesian", f"{of_networks}, some costs of which are measured")
     if settings.num_objectives > 1:
         return Choice("nsga2", f"{of_networks} and {settings.num_objectives} objectives")
     return Choice("regularised-evolution", f"{of_networks} and one objective")
@@ -81,13 +81,6 @@ def _num_networks(space: SearchSpace) -> int:
     if space.num_architectures > ENUMERABLE:
         return space.num_architectures
     return len(space.unique(space.all_architectures()))
-
-
-def _measures(space: SearchSpace, settings: SearcherSettings) -> bool:
-    """Tell whether some costs are known only when an architecture is measured."""
-    return settings.known is not None and bool(
-        np.isnan(settings.known(space.smallest()).costs).any()
-    )
 
 
 def _size(count: int) -> str:

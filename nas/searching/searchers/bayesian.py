@@ -1,12 +1,9 @@
 """Bayesian search on populations: guess every candidate, ask those of the greatest improvement."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from nas.searching.guess import Guess
-from nas.searching.pareto import non_dominated
 from nas.searching.searchers.candidates import (
     PARENTS,
     REFERENCE,
@@ -18,8 +15,9 @@ from nas.searching.searchers.candidates import (
 from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
-from nas.searching.surrogate import Surrogate
-from nas.searching.tail import compressed
+from nas.searching.searchers.told import Told
+from nas.searching.surrogate import Rows, Surrogate
+from nas.searching.targets import compressed, excess
 from predictors.gaussian import expected_kernel
 from predictors.gaussian.columns import ArchitectureColumns
 from predictors.predictor import Vector
@@ -28,9 +26,6 @@ from search_spaces import Population, SearchSpace
 FIRST, FIRST_PER_OBJECTIVE = 1, 2  # architectures before anything is guessed: 3 for one objective
 DRAWN = 64  # from which the first are chosen
 SHORTLIST = 256  # best candidates, from which a batch is drawn
-MOST_EXCESS = 10.0  # over limits, in units of their median: what fails exceeds them as much
-
-Rows = npt.NDArray[np.intp]
 
 
 class BayesianSearcher:
@@ -71,9 +66,7 @@ class BayesianSearcher:
         expected = expected_kernel(columns.groups, seen)
         self._surrogates = [Surrogate(expected, rng) for _ in range(settings.num_objectives)]
         self._excess = Surrogate(expected, rng)
-        self._told = space.smallest()[:0]
-        self._costs = np.zeros((0, settings.num_objectives))
-        self._violations = np.zeros(0)
+        self._told = Told(space.num_dimensions, settings.num_objectives)
         self._waiting = self._first_population(space)
 
     def ask(self) -> Population:
@@ -81,7 +74,7 @@ class BayesianSearcher:
         size = min(self._settings.batch, self._settings.population)
         if len(self._waiting):
             asked, self._waiting = self._waiting[:size], self._waiting[size:]
-        elif np.isfinite(self._costs).all(axis=1).any():
+        elif self._told.succeeded.any():
             asked = self._guessed(size)
         else:
             asked = self._within(draw_feasible(self._proposed, size, self._rng, self._settings))
@@ -91,9 +84,7 @@ class BayesianSearcher:
 
     def tell(self, population: Population, costs: Costs, violations: Violations) -> None:
         """Learn the costs and violations of the architectures asked last."""
-        self._told = np.concatenate([self._told, population])
-        self._costs = np.concatenate([self._costs, costs])
-        self._violations = np.concatenate([self._violations, violations])
+        self._told.add(population, costs, violations)
 
     def _first_population(self, space: SearchSpace) -> Population:
         """Return what is given, and a few that spread from the smallest to the largest."""
@@ -114,40 +105,40 @@ class BayesianSearcher:
         """Return the best candidates. Of an evolving pool the parents are the best told, then also
         the best of the round before.
         """
-        best_told = self._told[self._best_told()]
+        best_told = self._told.best(PARENTS)
         parents = best_told
         for _ in range(self._candidates.rounds):
-            pool = self._candidates.pool(self._told, parents)
+            pool = self._candidates.pool(self._told.population, parents)
             if not pool.is_open.any():
                 break
             guess = self._guess(pool)
             scores = np.where(pool.is_open, guess.scores(self._rng), -np.inf)
             count = min(SHORTLIST, int(pool.is_open.sum()))
-            ranked = np.argsort(-scores, kind="stable")[:count]
+            ranked = np.lexsort((guess.optimism(), -scores))[:count]
             parents = np.concatenate([pool.population[ranked[:PARENTS]], best_told])
         else:
             return pool.population[self._batch(pool, guess, ranked, size)]
-        return self._told[:0]
+        return pool.population[:0]
 
     def _batch(self, pool: Pool, guess: Guess, ranked: Rows, size: int) -> Rows:
         """Return the best row of a shortlist and those that are best in drawn functions."""
         if size == 1 or not len(guess.known):
             return ranked[:size]
-        draws = np.zeros((size, len(ranked), self._costs.shape[1]))
+        draws = np.zeros((size, len(ranked), self._settings.num_objectives))
         for column in self._measured(pool):
             draws[:, :, column] = self._surrogates[column].deviations(ranked, size)
         short = guess.rows(ranked)
         chosen = [0]
         for deviations in draws[1 : len(ranked)]:
             drawn = short.drawn(deviations, short.mean[chosen])
-            order = np.lexsort((np.arange(len(ranked)), -drawn.scores(self._rng)))
+            order = np.lexsort((drawn.optimism(), -drawn.scores(self._rng)))
             chosen.append(next(int(row) for row in order if row not in chosen))
         return ranked[chosen]
 
     def _guess(self, pool: Pool) -> Guess:
         """Guess the pool's costs, compressed, and whether limits are kept."""
-        is_told = np.isfinite(self._costs).all(axis=1)
-        costs = self._costs[is_told]
+        is_told = self._told.succeeded
+        costs = self._told.costs[is_told]
         known = np.empty_like(costs)
         mean, std = np.empty(pool.known_costs.shape), np.zeros(pool.known_costs.shape)
         measured = self._measured(pool)
@@ -161,7 +152,8 @@ class BayesianSearcher:
                 scale = pool.known_costs[:, column]
                 mean[:, column] = compressed(scale, scale)
                 known[:, column] = compressed(costs[:, column], scale)
-        return Guess(mean, std, self._keeps_limits(pool), known[self._violations[is_told] == 0])
+        keeps = self._told.violations[is_told] == 0
+        return Guess(mean, std, self._keeps_limits(pool), known[keeps])
 
     def _measured(self, pool: Pool) -> list[int]:
         """Return the columns of costs that only a measurement tells."""
@@ -169,24 +161,8 @@ class BayesianSearcher:
 
     def _keeps_limits(self, pool: Pool) -> Vector:
         """Return the probability of keeping the limits that measurements told of, p."""
-        exceeds: npt.NDArray[np.bool_] = np.asarray(self._violations > 0)
-        if not exceeds.any():
+        if not (self._told.violations > 0).any():
             return np.ones(len(pool.population))
-        finite = self._violations[np.isfinite(self._violations)]
-        finite = finite[finite > 0]
-        unit = float(np.median(finite)) if len(finite) else 1.0
-        excess = np.log1p(np.minimum(self._violations / unit, MOST_EXCESS))
-        targets = np.where(exceeds, excess, -1.0)
+        targets = excess(self._told.violations)
         mean, std = self._excess.learn(pool.columns, pool.observed, targets)
         return np.asarray(ndtr(-mean / np.maximum(std, 1e-9)))
-
-    def _best_told(self) -> Rows:
-        """Return rows of what was told: what keeps the limits first, then what no other beats, then
-        by the sum of the ranks of all costs.
-        """
-        failed = ~np.isfinite(self._costs).all(axis=1)
-        costs = np.where(failed[:, None], np.inf, self._costs)
-        is_beaten = np.ones(len(costs))
-        is_beaten[non_dominated(costs)] = 0
-        ranks = rankdata(costs, axis=0).sum(axis=1)
-        return np.lexsort((ranks, is_beaten, self._violations, failed))[:PARENTS]

@@ -16,7 +16,7 @@ MOST_ARCHITECTURES = 2**16  # of a space that is enumerated
 MOST_NETWORKS = 20_000  # that are all guessed at once
 REFERENCE = 512  # architectures that stand for a large space
 PARENTS = 50
-CHILDREN = 400  # of each kind, a round
+CHILDREN = 200  # of each kind, a round
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class SearcherSettings:
         batch: architectures at a time of those that learn from each answer (as many as are measured
             side by side).
         evaluations: how many distinct architectures it will be allowed at most.
-        known: what is known of any architectures for free, where some costs are measured.
+        measured: whether an evaluation takes a measurement; else predictors answer at once.
+        known: what is known of any architectures before they are evaluated.
         features: what else describes architectures, n x k (zero-cost scores, say).
         start: architectures to propose first, k x d.
         storage, study: where optuna keeps its study (a journal file, or a database's URL) and what
@@ -44,6 +45,7 @@ class SearcherSettings:
     population: int = 100
     batch: int = 1
     evaluations: int = 4000
+    measured: bool = True
     known: Callable[[Population], Known] | None = None
     features: Encoding | None = None
     start: Population | None = None

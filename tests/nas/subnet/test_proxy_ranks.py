@@ -8,7 +8,6 @@ from predictors.zero_cost import WORST
 
 ACCURACY = [0.9, 0.8, 0.7, 0.6]
 LOSS = [0.5, 0.2, 0.3, 0.4]
-NAMES = {"error": "accuracy", "loss": "-cross-entropy"}
 SCORES = {
     "rising": [4.0, 3.0, 2.0, 1.0],
     "one-swap": [4.0, 3.0, WORST, 1.0],
@@ -18,7 +17,7 @@ SCORES = {
 
 def record(i: int, proxy: str) -> ProxyScore:
     return ProxyScore(
-        architecture_id=f"net{i}",
+        architecture_id=f"equal{i}",
         values={},
         proxy=proxy,
         weights="first",
@@ -33,7 +32,7 @@ def ranked(accuracy_halves, loss_halves):
     columns = (np.array(one) for one in (ACCURACY, LOSS, accuracy_halves, loss_halves))
     samples = AccuracySamples(np.zeros((4, 1), np.int16), *columns)
     rows = [[record(i, proxy) for proxy in SCORES] for i in range(4)]
-    return rank_proxies(samples, rows, NAMES)
+    return rank_proxies(samples, [f"net{i}" for i in range(4)], rows, "accuracy", "cross-entropy")
 
 
 AGREEING = [[0.4, 0.4], [0.3, 0.3], [0.2, 0.2], [0.1, 0.1]]

@@ -106,6 +106,7 @@ def test_an_encoding_has_a_column_a_proxy(space, population, batch, log):
     encode = scorer.encoding(NAMES)
     found = encode(population)
     np.testing.assert_allclose(np.sinh(found), values(scorer(population, NAMES)))
+    np.testing.assert_array_equal(encode(population[[2, 0, 2]]), found[[2, 0, 2]])
     assert encode(population[:0]).shape == (0, len(NAMES))
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nas.searching.searchers import SEARCHERS, Known, Searcher, SearcherSettings
+from nas.searching.searchers import SEARCHERS, Searcher, SearcherSettings
 from nas.searching.searchers.auto import choose_searcher
 from search_spaces import Dimension, SearchSpace, build_space
 from tests.contracts.searcher_contract import SearcherContract, small_space, synthetic_space
@@ -10,14 +10,6 @@ from tests.contracts.searcher_contract import SearcherContract, small_space, syn
 class TestAuto(SearcherContract):
     name = "auto"
     many_generations = 20
-
-
-def measured(population: np.ndarray) -> Known:
-    return Known(np.full((len(population), 2), np.nan), np.zeros(len(population)))
-
-
-def predicted(population: np.ndarray) -> Known:
-    return Known(np.zeros((len(population), 2)), np.zeros(len(population)))
 
 
 @pytest.mark.parametrize(
@@ -30,8 +22,8 @@ def predicted(population: np.ndarray) -> Known:
         (synthetic_space, {"evaluations": 4000}, "nsga2"),
         (synthetic_space, {"evaluations": 4000, "num_objectives": 3}, "nsga2"),
         (synthetic_space, {"evaluations": 4000, "num_objectives": 1}, "regularised-evolution"),
-        (synthetic_space, {"evaluations": 4000, "known": measured}, "bayesian"),
-        (synthetic_space, {"evaluations": 4000, "known": predicted}, "nsga2"),
+        (synthetic_space, {"evaluations": 400, "measured": False}, "nsga2"),
+        (synthetic_space, {"evaluations": 400, "measured": True}, "bayesian"),
         (small_space, {"evaluations": 100, "storage": "study.log"}, "optuna-tpe"),
     ],
 )

@@ -1,8 +1,10 @@
-"""Costs whose upper tail is compressed."""
+"""What models of costs and of limits are fitted to."""
 
 import numpy as np
 
 from predictors.predictor import Vector
+
+MOST_EXCESS = 10.0  # over limits, in units of their median: what fails exceeds them as much
 
 
 def compressed(costs: Vector, told: Vector) -> Vector:
@@ -15,3 +17,12 @@ def compressed(costs: Vector, told: Vector) -> Vector:
     unit = max(median - float(told.min()), 1e-9 * max(1.0, abs(median)))
     above = np.maximum(costs - median, 0.0)
     return np.asarray(np.minimum(costs, median) + unit * np.log1p(above / unit))
+
+
+def excess(violations: Vector) -> Vector:
+    """Return -1 where all limits are kept, n, else how far they are exceeded, on a scale of
+    logarithms above 0; an infinite violation is a failed evaluation.
+    """
+    exceeding = violations[np.isfinite(violations) & (violations > 0)]
+    unit = float(np.median(exceeding)) if len(exceeding) else 1.0
+    return np.where(violations > 0, np.log1p(np.minimum(violations / unit, MOST_EXCESS)), -1.0)
