@@ -184,7 +184,7 @@ def test_failed_evaluations_are_told_as_failed_and_not_proposed_again(name):
     states = [trial.state for trial in study_of(searcher).trials]
     assert states.count(TrialState.FAIL) >= 4
     assert TrialState.COMPLETE not in states
-    later = [row for _ in range(3) for row in rows(step(searcher, space))]
+    later = [row for _ in range(2) for row in rows(step(searcher, space))]
     assert not set(rows(failed)) & set(later)
 
 
