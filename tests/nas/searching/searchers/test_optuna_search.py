@@ -36,12 +36,23 @@ class AnswersInBatches(SearcherContract):
 class TestOptunaTPE(AnswersInBatches, SearcherContract):
     name = "optuna-tpe"
     population = 12
-    generations = 15
-    many_generations = 15
+    generations = 6
+    many_generations = 8
+
+    @pytest.mark.slow
+    def test_more_dominated_area_than_random_search(self):
+        self.generations = 15
+        super().test_more_dominated_area_than_random_search()
+
+    @pytest.mark.slow
+    def test_feasible_architectures_are_preferred(self):
+        self.generations = 15
+        super().test_feasible_architectures_are_preferred()
 
 
 class TestOptunaNSGA2(SearcherContract):
     name = "optuna-nsga2"
+    many_generations = 20
 
 
 @pytest.mark.slow  # every answer fits processes and takes a good part of a second
