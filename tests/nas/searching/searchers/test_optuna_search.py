@@ -59,6 +59,7 @@ class TestOptunaNSGA2(SearcherContract):
 class TestOptunaGP(AnswersInBatches, SearcherContract):
     name = "optuna-gp"
     population = 2
+    least_feasible = 0.3  # of the last six of thirty
 
     def test_more_dominated_area_than_random_search(self):
         """Of one objective instead: a few dozen evaluations cannot be told apart by area."""
