@@ -59,6 +59,20 @@ class TestOptunaNSGA2(SearcherContract):
 class TestOptunaGP(AnswersInBatches, SearcherContract):
     name = "optuna-gp"
     population = 2
+    least_feasible = 0.3  # of the last six of thirty
+
+    def test_more_dominated_area_than_random_search(self):
+        """Of one objective instead: a few dozen evaluations cannot be told apart by area."""
+        space = synthetic_space()
+        searcher = self.searcher(space, num_objectives=1)
+        least = np.inf
+        for _ in range(self.generations):
+            population = searcher.ask()
+            costs = costs_of(space, population)[:, :1]
+            searcher.tell(population, costs, np.zeros(len(population)))
+            least = min(least, float(costs.min()))
+        drawn = space.sample(10 * self.generations * self.population, np.random.default_rng(1))
+        assert least < costs_of(space, drawn)[:, 0].min()
 
 
 def build(
