@@ -13,7 +13,7 @@ from nas.searching.pareto import non_dominated
 from predictors.encodings import Matrix
 from predictors.predictor import Vector
 
-BOLDNESS = 0.5  # of the deviation, that counts where a whole front is sought
+BOLDNESS = 0.25  # of the deviation, that counts where a whole front is sought
 REACH = (0.5, 2.0)  # how far beyond the median a front may go, in units of what is below it
 SCENARIOS = 64  # draws of three and more costs
 

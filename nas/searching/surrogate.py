@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from predictors.encodings import Matrix
 from predictors.gaussian import Kernel, PoolPosterior, fit_kernel, standardised
+from predictors.gaussian.process import spread_of
 from predictors.predictor import Vector
 
 GROWTH = 1.1  # of the observations, before the kernel is fitted again
@@ -35,7 +36,8 @@ class Surrogate:
         self._targets: Vector = np.zeros(0)
 
     def learn(self, pool: Matrix, observed: Rows, targets: Vector) -> tuple[Vector, Vector]:
-        """Return mean and deviation of the pool, each p.
+        """Return mean and deviation of what a measurement of the pool would tell, each p: a search
+        is judged by measurements, and what columns do not tell of a network is its own for good.
 
         Args:
             pool: columns, `p x f`; in the same array as before, observations are only added.
@@ -51,7 +53,9 @@ class Surrogate:
         else:
             self._posterior.observe(observed[kept[len(self._posterior) :]])
         self._targets = targets[kept]
-        return self._posterior.predict(self._targets)
+        mean, std = self._posterior.predict(self._targets)
+        noise = self._kernel.noise * spread_of(self._targets) ** 2
+        return mean, np.sqrt(std**2 + noise)
 
     def deviations(self, positions: Rows, count: int) -> Matrix:
         """Draw how far `count` functions lie from the mean at k rows of the pool that was learnt

@@ -9,7 +9,7 @@ from predictors.gaussian.kernel import Group, Shape
 from search_spaces import Population, SearchSpace
 
 SHAPES: dict[str, tuple[Shape, ...]] = {
-    "one-hot": ("linear", "gaussian"),
+    "one-hot": ("linear", "exponential"),
     "paths": ("linear", "tanimoto"),
     "stage-counts": ("linear", "matern"),
     "costs": ("linear",),

@@ -36,12 +36,23 @@ class AnswersInBatches(SearcherContract):
 class TestOptunaTPE(AnswersInBatches, SearcherContract):
     name = "optuna-tpe"
     population = 12
-    generations = 15
-    many_generations = 15
+    generations = 6
+    many_generations = 8
+
+    @pytest.mark.slow
+    def test_more_dominated_area_than_random_search(self):
+        self.generations = 15
+        super().test_more_dominated_area_than_random_search()
+
+    @pytest.mark.slow
+    def test_feasible_architectures_are_preferred(self):
+        self.generations = 15
+        super().test_feasible_architectures_are_preferred()
 
 
 class TestOptunaNSGA2(SearcherContract):
     name = "optuna-nsga2"
+    many_generations = 20
 
 
 @pytest.mark.slow  # every answer fits processes and takes a good part of a second
@@ -184,7 +195,7 @@ def test_failed_evaluations_are_told_as_failed_and_not_proposed_again(name):
     states = [trial.state for trial in study_of(searcher).trials]
     assert states.count(TrialState.FAIL) >= 4
     assert TrialState.COMPLETE not in states
-    later = [row for _ in range(3) for row in rows(step(searcher, space))]
+    later = [row for _ in range(2) for row in rows(step(searcher, space))]
     assert not set(rows(failed)) & set(later)
 
 
