@@ -15,7 +15,7 @@ def test_equal_networks_are_one():
     fresh = proposed.fresh(population)
     pairs = [row[:2] for row in rows(population)]
     assert [row[:2] for row in rows(fresh)] == list(dict.fromkeys(pairs))
-    assert proposed.first_of_each(population).tolist() == [
+    assert proposed.new_rows(population).tolist() == [
         pairs.index(p) for p in dict.fromkeys(pairs)
     ]
     proposed.add(fresh[:10])
@@ -27,7 +27,7 @@ def test_nothing_comes_of_nothing():
     proposed = proposed_of(synthetic_space())
     nothing = synthetic_space().smallest()[:0]
     assert proposed.fresh(nothing).shape == nothing.shape
-    assert len(proposed.first_of_each(nothing)) == 0
+    assert len(proposed.new_rows(nothing)) == 0
     proposed.add(nothing)
     assert len(proposed) == 0
 
