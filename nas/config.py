@@ -185,6 +185,7 @@ class SearchConfig(Section):
     objectives: tuple[str, ...] = ("latency_ms",)  # beside the predicted error or loss
     population: Annotated[int, Field(ge=4)] = 100
     generations: PositiveInt = 40  # population x generations architectures are evaluated
+    exact_start: Count = 0  # solutions of an additive model of the predictions to begin with
     stall: Count = 0  # end after so many evaluations without a better one; 0 never does
     seconds: Positive | None = None  # end after so long
     measured_evaluations: Count = 0  # validate so many subnets, instead of predicting thousands

@@ -280,16 +280,14 @@ class SearchSpace:
             return population.copy()
         active = self.active(population)
         mutable = active & (self.num_options > 1)
-        draw = np.where(mutable, rng.random(population.shape), 2.0)
-        change = (draw < rate) | (draw == draw.min(axis=1, keepdims=True))
+        draw = np.where(mutable, rng.random(population.shape, dtype=np.float32), 2.0)
+        change = mutable & ((draw < rate) | (draw == draw.min(axis=1, keepdims=True)))
         # scaled uniform numbers: integers below bounds that differ are drawn one by one
         others = rng.random(population.shape) * (self.num_options - 1)
         shifted = population + 1 + others.astype(np.int16)
         shifted -= self.num_options * (shifted >= self.num_options)
-        changed = np.where(change & mutable, shifted, population)
-        # what a change has just activated is drawn anew: it would enter at its smallest option
-        activated = self.active(changed) & ~active
-        return self.canonicalize(np.where(activated, shifted, changed))
+        # what a change activates is drawn anew: it would enter at its smallest option
+        return self.canonicalize(np.where(change | ~active, shifted, population))
 
     def crossover(
         self, first: Population, second: Population, rng: np.random.Generator

@@ -13,6 +13,7 @@ from hardware_profiles.runtimes import RUNTIMES
 from nas.searching.searchers import SEARCHERS
 from nas.training import STRATEGIES
 from predictors.accuracy import ACCURACY_PREDICTORS
+from predictors.encodings import ENCODINGS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
 from search_spaces import SPACES, build_space
@@ -105,6 +106,7 @@ CATALOGUES = {
     "strategies": STRATEGIES,
     "searchers": SEARCHERS,
     "accuracy predictors": ACCURACY_PREDICTORS,
+    "encodings": ENCODINGS,
     "zero-cost proxies": ZERO_COST,
 }
 

@@ -93,8 +93,8 @@ def run_accuracy_benchmark(
         advance: told the number of draws done and what is at work.
 
     Raises:
-        InputError: an unknown predictor or column, a column that is among the scores too, costs of
-            a space that has none, or more samples than networks.
+        InputError: an unknown predictor or column, accuracies among the scores, costs of a space
+            that has none, or more samples than networks.
     """
     networks = _networks(table, settings, scores)
     for position, samples in enumerate(settings.samples):
@@ -126,8 +126,9 @@ def _networks(
         if name in BASELINES[1:] and not table.space.slots:
             raise InputError(f"the {name} of {table.space.name} are not known; leave them out")
     accuracy = table.accuracy(settings.accuracy_column)
-    if scores is not None and settings.accuracy_column in scores.names:
-        raise InputError(f"{scores.path} holds {settings.accuracy_column}, which is to be guessed")
+    known = () if scores is None else scores.names
+    if answers := [n for n in known if n == settings.accuracy_column or "acc" in n]:
+        raise InputError(f"--scores: expected no accuracies, got {', '.join(answers)}")
     rows = table.class_representatives
     if scores is not None:
         rows = rows[scores.covers(table.population[rows])]

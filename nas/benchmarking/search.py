@@ -9,10 +9,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from hardware_profiles.artifact import Frozen
-from nas.benchmarking.search_trace import evaluated
 from nas.benchmarking.table_objectives import TableObjectives, table_objectives
 from nas.benchmarking.tables import BenchmarkTable
-from nas.searching.searchers import SEARCHERS, Costs, SearcherSettings
+from nas.searching.loop import LoopSettings, Progress, search_loop
+from nas.searching.searchers import SEARCHERS, Costs, Searcher, SearcherSettings
 from predictors.encodings import Encoding
 from predictors.predictor import Vector
 from search_spaces import unknown_name
@@ -129,12 +129,20 @@ def _trace(
     rng = np.random.default_rng((settings.seed, seed))
     searcher = SEARCHERS[name](objectives.space, rng, build_settings)
     is_single = objectives.costs.shape[1] == 1
-    return evaluated(
-        searcher,
-        objectives,
-        settings.evaluations,
-        stop_at=float(objectives.costs.min()) if is_single else None,
-    )
+    enough = float(objectives.costs.min()) if is_single else -np.inf
+    return evaluated(searcher, objectives, LoopSettings(settings.evaluations, enough=enough))
+
+
+def evaluated(searcher: Searcher, objectives: TableObjectives, settings: LoopSettings) -> Costs:
+    """Search a table; return the costs of the distinct networks, n x m, in order."""
+    costs: list[Costs] = []
+
+    def remember(progress: Progress) -> None:
+        assert progress.latest is not None
+        costs.append(progress.latest.costs)
+
+    search_loop(objectives.problem, searcher, settings, callbacks=[remember])
+    return np.concatenate(costs)
 
 
 def _summary(

@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 from nas.benchmarking.tables import BenchmarkTable
 from nas.searching.pareto import hypervolume, non_dominated
+from nas.searching.problem import SearchProblem
+from nas.searching.quantity import Quantity, Remembered, exact
 from predictors.predictor import Vector
 from search_spaces import InputError, Population, SearchSpace
+from search_spaces.part import SpacePart
 
 PERCENT = 100.0
 
@@ -39,6 +42,18 @@ class TableObjectives:
     def networks(self, population: Population) -> npt.NDArray[np.int64]:
         """Return the number of the network that each of n architectures is."""
         return self.table.classes[self.table.rows_of(population)]
+
+    @cached_property
+    def problem(self) -> SearchProblem:
+        """What a search minimises: every column of the costs, looked up."""
+        look_up = Remembered(self.evaluate)
+
+        def column(number: int) -> Quantity:
+            return Quantity(f"cost{number}", "", lambda rows: exact(look_up(rows)[:, number]))
+
+        objectives = [column(number) for number in range(self.costs.shape[1])]
+        reference = np.maximum(self.costs.max(axis=0), 1e-12)
+        return SearchProblem(SpacePart(self.space, {}), objectives, reference=reference.tolist())
 
     @cached_property
     def of_networks(self) -> npt.NDArray[np.float64]:

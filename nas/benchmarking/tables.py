@@ -14,6 +14,7 @@ import numpy.typing as npt
 from predictors.predictor import Vector
 from search_spaces import InputError, Population, SearchSpace, unknown_name
 
+REPEATED = 0.01  # share by which two measurements of an architecture may differ
 ARCHITECTURE, CLASS, LATENCY = "arch", "isomorphism_class", "latency_ms_"
 
 
@@ -151,17 +152,17 @@ def read_table(path: Path, space: SearchSpace) -> BenchmarkTable:
 def _first_rows(
     path: Path, population: Population, columns: Mapping[str, Sequence[str]]
 ) -> list[int]:
-    """Return the rows that hold an architecture for the first time; the others may only repeat it
-    (in another text form, as where blocks beyond the depth are listed too).
+    """Return the rows that hold an architecture for the first time; the others may only repeat it:
+    in another text form, as where blocks beyond the depth are listed too, or measured again.
     """
     _, first, group = np.unique(population, axis=0, return_index=True, return_inverse=True)
     before = first[np.asarray(group).reshape(-1)]
     for row in np.flatnonzero(before != np.arange(len(population))).tolist():
         for name, texts in columns.items():
-            if name != ARCHITECTURE and texts[row] != texts[before[row]]:
+            if name != ARCHITECTURE and not _alike(texts[row], texts[before[row]]):
                 raise InputError(
                     f"{path}, rows {before[row] + 2} and {row + 2} are the same architecture: "
-                    f"expected the same {name}, got {texts[before[row]]} and {texts[row]}"
+                    f"expected one {name}, got {texts[before[row]]} and {texts[row]}"
                 )
     kept: list[int] = np.sort(first).tolist()
     return kept
@@ -175,6 +176,13 @@ def _read_rows(path: Path) -> tuple[list[str], Sequence[list[str]]]:
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is truncated or not a CSV file: {error}") from None
     return (rows[0], rows[1:]) if rows else ([], [])
+
+
+def _alike(first: str, second: str) -> bool:
+    """Tell whether two texts are the same, or numbers that a second measurement may give."""
+    if first == second or not (_is_number(first) and _is_number(second)):
+        return first == second
+    return abs(float(first) - float(second)) <= REPEATED * abs(float(first))
 
 
 def _is_number(text: str) -> bool:

@@ -23,7 +23,7 @@ from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
 from nas.searching.loop import Callback, SearchOutcome
 from nas.searching.problem import SearchProblem
-from nas.searching.search import Search, num_evaluations, search
+from nas.searching.search import Search, additive_start, num_evaluations, search
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
 from nas.searching.validation import validations
 from nas.subnet.evaluator import SubnetEvaluator
@@ -66,7 +66,11 @@ def search_budget(
         validations(run, evaluator, config.workers, quantity) as validate,
         progress_bar("search", num_evaluations(config)) as advance,
     ):
-        look = partial(search, report=advance, measure=validate, callbacks=callbacks)
+        start = None
+        if config.exact_start:
+            rng = np.random.default_rng([run.recipe.seed, 0xE7])
+            start = additive_start(setting.problem(predicted_only=True), config.exact_start, rng)
+        look = partial(search, report=advance, measure=validate, callbacks=callbacks, start=start)
         if runtime is None:
             found = _predicted(setting, supernet, evaluator, look)
         else:

@@ -15,10 +15,11 @@ from nas.searching.searchers.proposed import Proposed
 from predictors.predictor import Vector
 from search_spaces import InfeasibleError, InputError, Population
 
-Stopped = Literal["evaluations", "exhausted", "stalled", "time"]
+Stopped = Literal["evaluations", "exhausted", "stalled", "time", "enough"]
 Measure = Callable[[Population], Costs]
 """Measures the objectives that only a measurement tells: `n x d` to n x k, NaN where it failed."""
 
+MOST_REPEATS = 1000  # answers in a row without a new network, before a searcher counts as exhausted
 LEAST_FAILURES = 5  # before a share of failures says anything
 
 
@@ -31,12 +32,14 @@ class LoopSettings:
         stall: end after so many evaluations without a better one; 0 never does.
         seconds: end after this time.
         most_failed: the share of evaluations that may fail.
+        enough: end once a first objective within the limits is as low as this.
     """
 
     evaluations: int
     stall: int = 0
     seconds: float = float("inf")
     most_failed: float = 0.5
+    enough: float = -float("inf")
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Progress:
     failed: int = 0
     since_better: int = 0  # evaluations since the front last moved
     front: Costs = field(default_factory=lambda: np.zeros((0, 0)))  # k x m, all limits kept
+    latest: Evaluation | None = None  # of the new architectures of the last answer
 
     @property
     def best(self) -> float | None:
@@ -60,6 +64,7 @@ class Progress:
 
     def add(self, evaluation: Evaluation) -> None:
         """Count evaluations, and move the front where they are better."""
+        self.latest = evaluation
         new = len(evaluation.violations)
         self.evaluations += new
         self.since_better += new
@@ -108,40 +113,55 @@ def search_loop(
 ) -> SearchOutcome:
     """Drive a searcher until it has nothing new, or the settings end it.
 
+    Networks that are equal count once; of an answer that goes beyond the evaluations allowed, only
+    so many are evaluated.
+
     Raises:
         InputError: too large a share of the evaluations failed.
         InfeasibleError: nothing was found that keeps all limits.
     """
-    started = time.monotonic()
-    progress = Progress(problem.reference())
+    started, progress = time.monotonic(), Progress(problem.reference())
+    counted = Proposed(problem.space, np.random.default_rng(0))
     populations, evaluations = [], []
-    stopped: Stopped = "evaluations"
-    while progress.evaluations < settings.evaluations:
+    stopped: Stopped | None = None
+    repeats = 0
+    while stopped is None:
         asked = searcher.ask()
-        if not len(asked):
+        if not len(asked) or repeats > MOST_REPEATS:
             stopped = "exhausted"
             break
         population = asked[: settings.evaluations - progress.evaluations]
         embedded = problem.part.embed(population)
         found = measure(embedded) if measure and problem.measured else None
         evaluation = problem.evaluate(embedded, found)
-        if len(population) == len(asked):
+        was_cut = len(population) < len(asked)
+        if not was_cut:
             searcher.tell(population, evaluation.costs, evaluation.violations)
-        populations.append(embedded)
-        evaluations.append(evaluation)
-        progress.add(evaluation)
+        new = counted.new_rows(embedded)
+        counted.add(embedded)
+        repeats = 0 if len(new) else repeats + 1
+        populations.append(embedded[new])
+        evaluations.append(evaluation.rows(new))
+        progress.add(evaluations[-1])
         for callback in callbacks:
             callback(progress)
         _check_failures(progress, settings)
-        if settings.stall and progress.since_better >= settings.stall:
-            stopped = "stalled"
-            break
-        if time.monotonic() - started > settings.seconds:
-            stopped = "time"
-            break
+        stopped = _end(progress, settings, time.monotonic() - started)
+        stopped = "evaluations" if was_cut else stopped
     if not populations:
         raise InputError(f"the searcher proposes nothing in {problem.part.space.name}")
     return _outcome(problem, np.concatenate(populations), evaluations, stopped, searcher.notes)
+
+
+def _end(progress: Progress, settings: LoopSettings, seconds: float) -> Stopped | None:
+    """Tell what ends a search now, if anything does."""
+    if progress.evaluations >= settings.evaluations:
+        return "evaluations"
+    if progress.best is not None and progress.best <= settings.enough:
+        return "enough"
+    if settings.stall and progress.since_better >= settings.stall:
+        return "stalled"
+    return "time" if seconds > settings.seconds else None
 
 
 def _check_failures(progress: Progress, settings: LoopSettings) -> None:
@@ -162,8 +182,7 @@ def _outcome(
 ) -> SearchOutcome:
     costs = np.concatenate([one.costs for one in evaluations])
     violations = np.concatenate([one.violations for one in evaluations])
-    first = Proposed(problem.space, np.random.default_rng(0)).first_of_each(seen)
-    feasible = first[violations[first] == 0]
+    feasible = np.flatnonzero(violations == 0)
     if not len(feasible):
         finite = violations[np.isfinite(violations)]
         closest = f"the closest exceeds them by {finite.min():.1%}" if len(finite) else "all failed"
@@ -175,8 +194,8 @@ def _outcome(
     return SearchOutcome(
         population=seen[best],
         costs=costs[best],
-        num_evaluations=len(first),
-        num_failed=int(np.isnan(costs[first, 0]).sum()),
+        num_evaluations=len(seen),
+        num_failed=int(np.isnan(costs[:, 0]).sum()),
         stopped=stopped,
         notes=notes,
     )

@@ -46,7 +46,7 @@ class Quantity:
         return self.estimate is None
 
     @property
-    def is_exact(self) -> bool:
+    def isexact(self) -> bool:
         """Tell whether it is a formula: neither guessed nor measured."""
         return not self.is_measured and self.coverage is None
 
@@ -64,7 +64,7 @@ def predicted(name: str, unit: str, predictor: Predictor, coverage: float) -> Qu
         prediction = predictor.predict(population)
         return Estimate(prediction.mean, prediction.upper(coverage))
 
-    return Quantity(name, unit, _Remembered(estimate), coverage)
+    return Quantity(name, unit, Remembered(estimate), coverage)
 
 
 def measured(name: str, unit: str = "") -> Quantity:
@@ -74,10 +74,10 @@ def measured(name: str, unit: str = "") -> Quantity:
 
 def analytic(space: SearchSpace) -> dict[str, Quantity]:
     """Return MACs, parameters and peak activation memory by name: formulas, exact."""
-    costs = _Remembered(space.layers.costs)
+    costs = Remembered(space.layers.costs)
 
     def of(name: str) -> Estimator:
-        return lambda population: _exact(getattr(costs(population), name))
+        return lambda population: exact(getattr(costs(population), name))
 
     return {
         "macs": Quantity("macs", "MACs", of("macs")),
@@ -115,14 +115,14 @@ def of_function(name: str, space: SearchSpace) -> Quantity:
 
     def estimate(population: Population) -> Estimate:
         try:
-            return _exact(values(population))
+            return exact(values(population))
         except InputError:
             found = np.array([one(row) for row in population])
             if np.isnan(found).all():
                 raise
-            return _exact(found)
+            return exact(found)
 
-    return Quantity(name, "", _Remembered(estimate))
+    return Quantity(name, "", Remembered(estimate))
 
 
 def worst_case(quantities: Sequence[tuple[Quantity, float]]) -> Quantity:
@@ -138,11 +138,12 @@ def worst_case(quantities: Sequence[tuple[Quantity, float]]) -> Quantity:
     return Quantity("worst_share", "of the budget", estimate, quantities[0][0].coverage)
 
 
-def _exact(values: Vector) -> Estimate:
+def exact(values: Vector) -> Estimate:
+    """Return values that are no guesses: each is its own bound."""
     return Estimate(values, values)
 
 
-class _Remembered(Generic[T]):
+class Remembered(Generic[T]):
     """Answers again for the same array: objectives and limits ask for one population in turn."""
 
     def __init__(self, function: Callable[[Population], T]) -> None:
@@ -150,6 +151,7 @@ class _Remembered(Generic[T]):
         self._last: tuple[Population, T] | None = None
 
     def __call__(self, population: Population) -> T:
+        """Return what the function says of these architectures."""
         if self._last is None or self._last[0] is not population:
             self._last = population, self._function(population)
         return self._last[1]

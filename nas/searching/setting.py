@@ -66,15 +66,20 @@ class SearchSetting:
         """The latency predictor of the main device."""
         return self.main.latency
 
-    def problem(self, extra: tuple[Population, Vector] | None = None) -> SearchProblem:
+    def problem(
+        self, extra: tuple[Population, Vector] | None = None, predicted_only: bool = False
+    ) -> SearchProblem:
         """Return what to search, on a latency predictor that has also learnt from `extra` measured
         subnets (n x d and n ms).
+
+        Args:
+            predicted_only: whether quality is predicted even where the search measures it.
 
         Raises:
             InputError: an unknown objective, a function that is not there, or a quantity that the
                 device's profile does not tell.
         """
-        known = self._quantities(extra)
+        known = self._quantities(extra, predicted_only)
         latencies = {
             known[name]: one.budget_ms
             for name, one in zip(
@@ -105,7 +110,9 @@ class SearchSetting:
     def _latency_names(self) -> list[str]:
         return [LATENCY, *(f"{LATENCY}@{name}" for name in self.also)]
 
-    def _quantities(self, extra: tuple[Population, Vector] | None) -> dict[str, Quantity]:
+    def _quantities(
+        self, extra: tuple[Population, Vector] | None, predicted_only: bool
+    ) -> dict[str, Quantity]:
         coverage, loss = self.config.coverage, self.accuracy.quantity
         learnt = self.latency.predictor if extra is None else self.latency.refitted(extra)
         predictors = [learnt, *(one.latency.predictor for one in self.also.values())]
@@ -115,7 +122,7 @@ class SearchSetting:
         }
         known[loss] = (
             measured(loss)
-            if self.config.measured_evaluations
+            if self.config.measured_evaluations and not predicted_only
             else predicted(loss, "", self.accuracy.predictor, coverage)
         )
         profile, space = self.device.profile, self.run.space

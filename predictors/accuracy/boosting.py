@@ -9,10 +9,10 @@ from predictors.encodings import Encoding
 from predictors.predictor import Vector
 from search_spaces import SearchSpace
 
-FOLDS = 5
+FOLDS = 10
 SETTINGS = {
-    "n_estimators": 100,
-    "learning_rate": 0.08,
+    "n_estimators": 60,
+    "learning_rate": 0.12,
     "max_depth": 3,
     "subsample": 0.7,
     "max_features": 0.2,
@@ -23,8 +23,8 @@ SETTINGS = {
 class BoostingAccuracy(LearnedAccuracy):
     """Gradient-boosted trees (Friedman, Annals of Statistics, 2001) on all encodings.
 
-    Five models, each of which left out a fifth of the subnets: their mean is the guess, and what
-    each said of its fifth tells the error.
+    Ten models, each of which left out a tenth of the subnets: their mean is the guess, and what
+    each said of its tenth tells the error.
 
     Args:
         space: what populations are of.

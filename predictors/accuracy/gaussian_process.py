@@ -15,16 +15,20 @@ from predictors.gaussian import (
     condition,
     expected_kernel,
     fit_kernel,
+    standardised,
 )
 from predictors.predictor import Vector
 from search_spaces import SearchSpace
 
 PARTS, ROUNDS = 2, 2  # of dealing out the features
 LEAST_DEALT = 6  # features; fewer stay together
+EMPHASIS = 3.0  # of one encoding among all
+MOST_COMPARED = 300  # subnets from which the kernel is told; all of them are then learned from
 
 
 class GaussianProcessAccuracy(LearnedAccuracy):
-    """Matern 5/2 on every encoding alone and on all together (Rasmussen and Williams, 2006).
+    """Matern 5/2 on every encoding alone, on all together, and on all together with each in turn
+    counting three times as much (Rasmussen and Williams, 2006).
 
     Costs and scores order subnets well from few samples, paths, counts and options correct them as
     samples grow; the marginal likelihood tells how much each of them matters. Many scores, of which
@@ -60,34 +64,50 @@ class _Processes:
 
 @dataclass(frozen=True)
 class _Member:
+    """A process on columns that are repeated and scaled, once for every view of them.
+
+    `scales`: `views x f`.
+    """
+
     process: GaussianProcess
-    sizes: Vector  # f: what its columns are divided by
+    scales: Matrix
 
     @property
     def held_out(self) -> Guess:
         return self.process.leave_one_out()
 
     def predict(self, blocks: Blocks) -> Guess:
-        mean, std = self.process.predict(beside(blocks) / self.sizes)
+        mean, std = self.process.predict(_views(blocks, self.scales))
         return mean, np.sqrt(std**2 + self.process.kernel.noise)
 
 
 def _fit(blocks: Blocks, targets: Vector, seed: int) -> _Processes:
     dealt = _deal(blocks["features"].shape[1] if "features" in blocks else 0, seed)
-    members = [_fit_one(_with_features(blocks, columns), targets) for columns in dealt]
+    rng = np.random.default_rng(seed)
+    compared = rng.permutation(len(targets))[:MOST_COMPARED]
+    members = [_fit_one(_with_features(blocks, columns), targets, compared) for columns in dealt]
     return _Processes(dealt, members)
 
 
-def _fit_one(blocks: Blocks, targets: Vector) -> _Member:
+def _fit_one(blocks: Blocks, targets: Vector, compared: npt.NDArray[np.intp]) -> _Member:
     widths = [block.shape[1] for block in blocks.values()]
     # the root mean square distance of two rows is 1, so that no encoding outweighs another
     sizes = [float(np.sqrt(2 * block.var(axis=0).sum())) or 1.0 for block in blocks.values()]
-    divisors = np.repeat(sizes, widths)
+    emphases = np.concatenate([np.ones((1, len(widths))), 1 + (EMPHASIS - 1) * np.eye(len(widths))])
+    scales = np.repeat(emphases / sizes, widths, axis=1)
+    rows = _views(blocks, scales)
     ends = np.cumsum([0, *widths]).tolist()
-    each = [Group(start, stop, "matern") for start, stop in pairwise(ends)]
-    rows = beside(blocks) / divisors
-    expected = expected_kernel((*each, Group(0, ends[-1], "matern")), rows)
-    return _Member(condition(fit_kernel(expected, rows, targets), rows, targets), divisors)
+    views = range(0, rows.shape[1] + 1, ends[-1])
+    groups = [Group(start, stop, "matern") for start, stop in (*pairwise(ends), *pairwise(views))]
+    expected = expected_kernel(tuple(groups), rows)
+    kernel = fit_kernel(expected, rows[compared], standardised(targets[compared]))
+    return _Member(condition(kernel, rows, targets), scales)
+
+
+def _views(blocks: Blocks, scales: Matrix) -> Matrix:
+    """Return the columns once for every row of `scales`, `n x (views * f)`."""
+    columns = beside(blocks)
+    return np.asarray((columns[:, None] * scales).reshape(len(columns), scales.size))
 
 
 def _deal(count: int, seed: int) -> list[npt.NDArray[np.intp]]:

@@ -32,9 +32,8 @@ def certificate(
     )
     if len(population) < LEAST:
         return (f"{solved}; too few evaluations to judge the model",)
-    ranks = {"the model": _cross_validated(_additive(space), population, targets)}
-    if space.slots:
-        ranks[OTHER] = _cross_validated(_other(space), population, targets)
+    guesses = {"the model": _additive(space), OTHER: _other(space)}
+    ranks = {name: _cross_validated(g, population, targets) for name, g in guesses.items()}
     stated = ", ".join(f"{name} {rank:.2f}" for name, rank in ranks.items())
     return (f"{solved}; Kendall on networks not fitted to, cross-validated: {stated}",)
 

@@ -2,16 +2,14 @@
 
 import os
 import socket
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.searching.searchers.feasible import draw_feasible
+from nas.searching.searchers.optuna_methods import METHODS
 from nas.searching.searchers.optuna_study import open_study
 from nas.searching.searchers.proposed import Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
@@ -24,51 +22,6 @@ WORKER = "worker"  # attribute of a trial in a shared study: "host:process"
 SLACK = -0.1
 Told = tuple[list[float], float]  # costs and violation
 RANDOM_ROUNDS = 5  # other workers may take what was put in the queue
-
-
-@dataclass(frozen=True)
-class Method:
-    """A sampler of optuna and what suits it.
-
-    Args:
-        build: from a seed, the space and the settings.
-        conditional: only active dimensions are suggested; else all of them, and an inactive one
-            counts for nothing. Samplers that learn of dimensions common to all trials would draw
-            conditional ones at random.
-        generations: an answer is a population; else a batch.
-        learns_repeats: a network that was suggested again is told again; else it counts as failed.
-        tries: suggestions for one new network, before it is drawn at random.
-    """
-
-    build: Callable[[int, SearchSpace, SearcherSettings], BaseSampler]
-    conditional: bool
-    generations: bool
-    learns_repeats: bool
-    tries: int
-
-
-def _tpe(seed: int, space: SearchSpace, settings: SearcherSettings) -> BaseSampler:
-    conditional = any(dimension.active_when for dimension in space.dimensions)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
-        return TPESampler(seed=seed, multivariate=True, group=conditional)
-
-
-def _gp(seed: int, space: SearchSpace, settings: SearcherSettings) -> BaseSampler:
-    return GPSampler(seed=seed)
-
-
-def _nsga2(seed: int, space: SearchSpace, settings: SearcherSettings) -> BaseSampler:
-    return NSGAIISampler(seed=seed, population_size=max(2, settings.population))
-
-
-METHODS = {
-    "tpe": Method(_tpe, conditional=True, generations=False, learns_repeats=True, tries=10),
-    "gp": Method(_gp, conditional=False, generations=False, learns_repeats=True, tries=3),
-    "nsga2": Method(_nsga2, conditional=False, generations=True, learns_repeats=False, tries=10),
-}
-"""Name -> method: TPE (Bergstra et al., 2011; multivariate: Falkner et al., arXiv:1807.01774), a
-Gaussian process with log expected (hypervolume) improvement, and NSGA-II (Deb et al., 2002)."""
 
 
 class OptunaSearcher:
@@ -169,10 +122,8 @@ class OptunaSearcher:
         _ = trial.relative_params
         chosen: dict[str, int] = {}
         for dimension in self._space.dimensions:
-            if len(dimension.options) > 1 and self._is_suggested(dimension, chosen):
+            if self._is_suggested(dimension, chosen):
                 chosen[dimension.name] = _suggest_option(trial, dimension)
-            elif self._is_suggested(dimension, chosen):
-                chosen[dimension.name] = 0
         return self._genome(chosen)
 
     def _is_suggested(self, dimension: Dimension, chosen: dict[str, int]) -> bool:
@@ -260,6 +211,8 @@ class OptunaSearcher:
 
 def _suggest_option(trial: Trial, dimension: Dimension) -> int:
     """Let the sampler choose an option: numbers by their place, words as they are."""
+    if len(dimension.options) == 1:
+        return 0
     if _is_ordered(dimension):
         return trial.suggest_int(dimension.name, 0, len(dimension.options) - 1)
     words: Sequence[str | int | float | bool] = dimension.options

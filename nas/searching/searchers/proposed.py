@@ -38,13 +38,15 @@ class Proposed:
         self._numbers.update(self.numbers(population))
 
     def fresh(self, population: Population) -> Population:
-        """Return the rows that are new, each network once, in order."""
-        numbers = self.numbers(population)
-        return population[[i for i in _first_of_each(numbers) if numbers[i] not in self._numbers]]
+        """Return the architectures that are new, each network once, in order."""
+        return np.asarray(population[self.new_rows(population)])
 
-    def first_of_each(self, population: Population) -> npt.NDArray[np.intp]:
-        """Return the rows at which each network of a population stands first, ascending."""
-        return np.array(_first_of_each(self.numbers(population)), dtype=np.intp)
+    def new_rows(self, population: Population) -> npt.NDArray[np.intp]:
+        """Return the rows of a population that are new, each network once, ascending."""
+        numbers = self.numbers(population)
+        known = self._numbers.intersection(numbers)
+        new = [row for row in _first_of_each(numbers) if numbers[row] not in known]
+        return np.array(new, dtype=np.intp)
 
     def draw(self, n: int, rng: np.random.Generator, levels: bool = False) -> Population:
         """Draw `n` new architectures at random; fewer where hardly any are left, in a small space

@@ -14,6 +14,7 @@ from nas.benchmarking.search import (
 from nas.benchmarking.table_objectives import table_objectives
 from nas.benchmarking.tables import read_table
 from nas.cli_bench import bench_app
+from nas.searching.loop import LoopSettings
 from nas.searching.searchers import SEARCHERS
 from search_spaces import InputError, build_space
 from search_spaces.nasbench_macro import layer_digits
@@ -51,6 +52,8 @@ def table(path, space):
 
 class Listed:
     """Asks what it was given, so many rows at a time."""
+
+    notes = ()
 
     def __init__(self, population, size):
         self.population, self.size = population, size
@@ -125,11 +128,13 @@ def test_evaluations_are_counted_one_by_one(table):
     population = objectives.space.unique(table.population)[:50]
     costs = objectives.evaluate(population)
     searcher = Listed(population, 8)
-    np.testing.assert_array_equal(evaluated(searcher, objectives, 20), costs[:20])
+    np.testing.assert_array_equal(evaluated(searcher, objectives, LoopSettings(20)), costs[:20])
     np.testing.assert_array_equal(searcher.told[1][1], costs[8:16])
-    np.testing.assert_array_equal(evaluated(Listed(population, 8), objectives, 99), costs)
+    np.testing.assert_array_equal(
+        evaluated(Listed(population, 8), objectives, LoopSettings(99)), costs
+    )
     least = float(costs[:30].min())
-    ended = evaluated(Listed(population, 8), objectives, 99, stop_at=least)
+    ended = evaluated(Listed(population, 8), objectives, LoopSettings(99, enough=least))
     assert ended.min() <= least
     assert len(ended) <= 32
 
@@ -138,7 +143,7 @@ def test_an_architecture_asked_twice_counts_once(table):
     objectives = table_objectives(table)
     population = objectives.space.unique(table.population)[:20]
     twice = np.repeat(population, 2, axis=0)
-    costs = evaluated(Listed(twice, 7), objectives, 20)
+    costs = evaluated(Listed(twice, 7), objectives, LoopSettings(99))
     np.testing.assert_array_equal(costs, objectives.evaluate(population))
 
 
@@ -146,7 +151,7 @@ def test_a_searcher_that_only_repeats_itself_ends(table):
     objectives = table_objectives(table)
     same = np.repeat(table.population[:1], 5000, axis=0)
     searcher = Listed(same, 1)
-    assert len(evaluated(searcher, objectives, 20)) == 1
+    assert len(evaluated(searcher, objectives, LoopSettings(20))) == 1
     assert len(searcher.population) > 0
 
 

@@ -1,4 +1,6 @@
+import csv
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -125,10 +127,11 @@ def test_a_row_of_another_length_is_refused(space, write):
         read_table(path, space)
 
 
-def test_an_architecture_twice_is_refused(space, write):
+def test_an_architecture_with_two_latencies_is_refused(space, write):
     path = write(latency_ms_a=[1.0] * 30)
-    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
-    with pytest.raises(InputError, match="twice"):
+    again = path.read_text().splitlines()[1].replace(",1.0", ",2.0")
+    path.write_text(path.read_text() + again + "\n")
+    with pytest.raises(InputError, match="rows 2 and 32 are the same architecture"):
         read_table(path, space)
 
 
@@ -167,3 +170,22 @@ def test_once_for_all_subnets_are_read(tables):
     resolution = np.array(space.dimensions[0].options)[table.population[:, 0]]
     slow = table.latency("titan_xp_64")
     assert np.corrcoef(resolution, slow)[0, 1] > 0.5
+
+
+def test_architecture_in_another_text_form_counts_once(tmp_path):
+    space = build_space("mobilenet-v3")
+    blocks = {"ks": [3] * 20, "e": [4] * 20, "d": [2] * 5, "r": 224}
+    beyond = blocks | {"ks": [3, 3, 5, 7] * 5}  # of blocks that a depth of two has not
+
+    def write(*values):
+        path = tmp_path / "repeated.csv"
+        with path.open("w", newline="") as file:
+            rows = zip((blocks, beyond), values, strict=True)
+            csv.writer(file).writerows([["arch", "acc"], *[[json.dumps(a), v] for a, v in rows]])
+        return path
+
+    table = read_table(write("75", "75.02"), space)
+    assert table.population.shape[0] == 1
+    assert table.columns["acc"] == ("75",)
+    with pytest.raises(InputError, match=r"rows 2 and 3 are the same architecture.*75 and 77"):
+        read_table(write("75", "77"), space)

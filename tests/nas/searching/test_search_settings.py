@@ -123,6 +123,15 @@ def test_limits_from_the_command_line(finished, nas_command):
     nas_command("search", finished.path, "--set", "wokers=2").assert_refused("wokers")
 
 
+def test_solutions_of_an_additive_model_come_first(copied):
+    """They keep the limits, and a search of little more than them is better than one without."""
+    few = {"population": 12, "generations": 1, "searcher": "random"}
+    without = nas.search(copied, "60%", **few)
+    begun = nas.search(copied, "60%", exact_start=10, **few)
+    assert begun.evaluations == without.evaluations == 12
+    assert begun.hypervolume > without.hypervolume
+
+
 # --- measured quality -----------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ def space():
 def build(monkeypatch):
     """Builds any predictor, of fewer trees and steps than in use."""
     monkeypatch.setattr(forest, "TREES", 40)
-    monkeypatch.setitem(boosting.SETTINGS, "n_estimators", 40)
+    monkeypatch.setattr(boosting, "FOLDS", 5)
     monkeypatch.setattr(mlp_ensemble, "STEPS", 100)
 
     def build(name, space, seed=0, features=None):

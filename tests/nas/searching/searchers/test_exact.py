@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 
 from nas.searching.searchers import SEARCHERS, Known, Searcher, SearcherSettings
 from nas.searching.searchers.exact import ExactSearcher, exact_start
-from search_spaces import Dimension, SearchSpace, build_space
+from search_spaces import Dimension, SearchSpace
 from tests.contracts.searcher_contract import SearcherContract, costs_of, rows, synthetic_space
 
 
@@ -78,8 +80,8 @@ def test_solutions_of_two_additive_objectives_are_non_dominated():
 
 def test_a_sample_comes_first_and_then_better_networks():
     space = synthetic_space()
-    asked = run(build(space), space, 7)
-    sampled, solved = np.concatenate(asked[:4]), np.concatenate(asked[4:])
+    asked = run(build(space, population=10, evaluations=150), space, 7)
+    sampled, solved = np.concatenate(asked[:5]), np.concatenate(asked[5:])
     least = [additive_costs(space, p).sum(axis=1).min() for p in (sampled, solved)]
     assert least[1] < least[0] - 0.5
 
@@ -92,31 +94,25 @@ def test_what_is_known_to_exceed_a_limit_is_not_asked():
         costs[:, 0] = np.nan
         return Known(costs, np.maximum(costs[:, 1] / limit - 1, 0))
 
-    asked = np.concatenate(run(build(space, known=known), space, 6))
-    assert len(asked) > 60
+    asked = np.concatenate(run(build(space, known=known, population=10, evaluations=60), space, 4))
+    assert len(asked) > 30
     assert (additive_costs(space, asked)[:, 1] <= limit).all()
 
 
 def test_notes_say_what_the_certificate_is_for():
-    space = build_space("nasbench201-digits")
-    searcher = build(space, num_objectives=1, evaluations=60)
-    assert "too few" in searcher.notes[0]
-    for _ in range(2):
-        population = searcher.ask()
-        costs = np.log(space.layers.costs(population).macs)[:, None]
-        searcher.tell(population, costs, np.zeros(len(population)))
-    (note,) = searcher.notes
-    assert "optimal (gap 0) for an additive model of the options, not for the networks" in note
-    assert "Kendall" in note
-    assert "gaussian-process" in note
-
-
-def test_ranks_are_stated_of_spaces_without_layers_too():
     space = synthetic_space()
     searcher = build(space)
-    population = searcher.ask()
-    searcher.tell(population, costs_of(space, population), np.zeros(len(population)))
-    assert "the model 0." in searcher.notes[0]
+    assert "too few" in searcher.notes[0]
+    for _ in range(5):
+        population = searcher.ask()
+        searcher.tell(population, costs_of(space, population), np.zeros(len(population)))
+    (note,) = searcher.notes
+    assert "optimal (gap 0) for an additive model of the options, not for the networks" in note
+    ranks = [
+        float(rank) for rank in re.findall(r"(?:the model|gaussian-process) (\S+?)(?:,|$)", note)
+    ]
+    assert len(ranks) == 2
+    assert min(ranks) > 0.3
 
 
 def test_seeds_for_another_searcher():

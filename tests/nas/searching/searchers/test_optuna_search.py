@@ -36,18 +36,43 @@ class AnswersInBatches(SearcherContract):
 class TestOptunaTPE(AnswersInBatches, SearcherContract):
     name = "optuna-tpe"
     population = 12
-    generations = 15
-    many_generations = 15
+    generations = 6
+    many_generations = 8
+
+    @pytest.mark.slow
+    def test_more_dominated_area_than_random_search(self):
+        self.generations = 15
+        super().test_more_dominated_area_than_random_search()
+
+    @pytest.mark.slow
+    def test_feasible_architectures_are_preferred(self):
+        self.generations = 15
+        super().test_feasible_architectures_are_preferred()
 
 
 class TestOptunaNSGA2(SearcherContract):
     name = "optuna-nsga2"
+    many_generations = 20
 
 
 @pytest.mark.slow  # every answer fits processes and takes a good part of a second
 class TestOptunaGP(AnswersInBatches, SearcherContract):
     name = "optuna-gp"
     population = 2
+    least_feasible = 0.3  # of the last six of thirty
+
+    def test_more_dominated_area_than_random_search(self):
+        """Of one objective instead: a few dozen evaluations cannot be told apart by area."""
+        space = synthetic_space()
+        searcher = self.searcher(space, num_objectives=1)
+        least = np.inf
+        for _ in range(self.generations):
+            population = searcher.ask()
+            costs = costs_of(space, population)[:, :1]
+            searcher.tell(population, costs, np.zeros(len(population)))
+            least = min(least, float(costs.min()))
+        drawn = space.sample(10 * self.generations * self.population, np.random.default_rng(1))
+        assert least < costs_of(space, drawn)[:, 0].min()
 
 
 def build(
@@ -184,7 +209,7 @@ def test_failed_evaluations_are_told_as_failed_and_not_proposed_again(name):
     states = [trial.state for trial in study_of(searcher).trials]
     assert states.count(TrialState.FAIL) >= 4
     assert TrialState.COMPLETE not in states
-    later = [row for _ in range(3) for row in rows(step(searcher, space))]
+    later = [row for _ in range(2) for row in rows(step(searcher, space))]
     assert not set(rows(failed)) & set(later)
 
 
