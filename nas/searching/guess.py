@@ -51,7 +51,8 @@ class Guess:
                 )
             case _:
                 improvement = self._expected_chebyshev(rng)
-        return improvement * self.keeps_limits
+        # hard limits: an evaluation that exceeds one is lost, so doubt counts twice
+        return improvement * self.keeps_limits**2
 
     def optimism(self) -> Vector:
         """Return the sum of what costs may be, p, in units of their spread: an order for candidates

@@ -67,9 +67,8 @@ class Surrogate:
     def _fit(self, pool: Matrix, observed: Rows, targets: Vector) -> None:
         self._kept = self._lowest_and_others(targets, MOST_KEPT)
         fitted = self._lowest_and_others(targets, MOST_FITTED)
-        start = self._kernel if self._fitted_at else None
         goals = standardised(targets[fitted])
-        self._kernel = fit_kernel(self._expected, pool[observed[fitted]], goals, start)
+        self._kernel = fit_kernel(self._expected, pool[observed[fitted]], goals)
         self._fitted_at = len(observed)
         self._fit_at = max(len(observed) + 1, int(np.ceil(GROWTH * len(observed))))
         self._posterior = None

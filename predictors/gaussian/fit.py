@@ -29,9 +29,7 @@ def expected_kernel(groups: tuple[Group, ...], rows: Matrix) -> Kernel:
     return Kernel(groups, weights, lengths, NOISE)
 
 
-def fit_kernel(
-    expected: Kernel, rows: Matrix, targets: Vector, start: Kernel | None = None
-) -> Kernel:
+def fit_kernel(expected: Kernel, rows: Matrix, targets: Vector) -> Kernel:
     """Return the kernel of greatest posterior density: marginal likelihood times a log-normal prior
     around `expected` (Rasmussen and Williams, 2006, section 5.4.1).
 
@@ -39,7 +37,6 @@ def fit_kernel(
         expected: the prior's centre.
         rows: `n x f`.
         targets: n, of mean 0 and variance 1.
-        start: where the climb begins; at `expected` without.
     """
     statistics = [group.statistic(rows, rows) for group in expected.groups]
     centre = expected.parameters
@@ -55,10 +52,9 @@ def fit_kernel(
         return value + 0.5 * float(away @ away), gradient + away / spread
 
     bounds = np.stack([centre - FARTHEST * spread, centre + FARTHEST * spread], axis=1)
-    begin = np.clip(centre if start is None else start.parameters, bounds[:, 0], bounds[:, 1])
     found = minimize(
         loss,
-        begin,
+        centre,
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
