@@ -73,8 +73,10 @@ class AppendLog:
                 file.truncate(sum(len(line) + 1 for line in lines[:count]))
 
     def _cut_torn_line(self) -> None:
-        if self.path.exists():
-            data = self.path.read_bytes()
-            if data and not data.endswith(b"\n"):
-                with self.path.open("r+b") as file:
-                    file.truncate(data.rfind(b"\n") + 1)
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        with self.path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # only then is the whole file looked at
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)

@@ -200,25 +200,26 @@ def search(
     Example: nas search runs/digits --searcher bayesian --measure 60 --workers 2
     """
     from nas import pipeline
-    from nas.config import read_settings
+    from nas.config import read_search_settings
 
-    result = pipeline.search(
-        run,
-        None if latency_ms is None else _budget(latency_ms),
-        max_macs=max_macs,
-        max_params=max_params,
-        max_activation_bytes=max_activation_bytes,
-        max_resident_bytes=max_resident_bytes,
-        device=device,
-        searcher=searcher,
-        also=dict(map(_device_budget, also)) if also else None,
-        worst_case=worst_case,
-        objectives=objectives.split(",") if objectives else None,
-        limits=dict(map(_function_limit, limit)) if limit else None,
-        measured_evaluations=measure,
-        workers=workers,
-        **read_settings(overrides or ()),
-    )
+    given = {
+        "budget": None if latency_ms is None else _budget(latency_ms),
+        "max_macs": max_macs,
+        "max_params": max_params,
+        "max_activation_bytes": max_activation_bytes,
+        "max_resident_bytes": max_resident_bytes,
+        "device": device,
+        "searcher": searcher,
+        "also": dict(map(_device_budget, also)) if also else None,
+        "worst_case": worst_case,
+        "objectives": objectives.split(",") if objectives else None,
+        "limits": dict(map(_function_limit, limit)) if limit else None,
+        "measured_evaluations": measure,
+        "workers": workers,
+    }
+    settings = read_search_settings(overrides or ())
+    settings |= {key: value for key, value in given.items() if value is not None}
+    result = pipeline.search(run, settings.pop("budget", None), **settings)
     if as_json:
         print_json(result.to_json())
     else:

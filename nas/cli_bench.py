@@ -111,9 +111,11 @@ def search(
     seeds: Annotated[int, typer.Option(min=1, help="Searches of each searcher.")] = 50,
     evaluations: Annotated[int, typer.Option(min=1, help="Distinct networks at most.")] = 500,
     population: Annotated[int, typer.Option(min=2, help="Of a generation.")] = 20,
-    reference_error: Annotated[float, typer.Option(help="Of the hypervolume, in %.")] = 15.0,
+    reference_error: Annotated[
+        float, typer.Option(min=1e-6, help="Of the hypervolume, in %.")
+    ] = 15.0,
     reference_latency: Annotated[
-        float, typer.Option(help="The same, times the largest latency of the true front.")
+        float, typer.Option(min=1e-6, help="The same, times the largest latency of the true front.")
     ] = 1.1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the rows to this CSV file.")] = None,

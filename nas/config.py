@@ -190,8 +190,6 @@ class SearchConfig(Section):
     seconds: Positive | None = None  # end after so long
     measured_evaluations: Count = 0  # validate so many subnets, instead of predicting thousands
     workers: PositiveInt = 1  # processes that validate side by side
-    storage: str | None = None  # of optuna's studies: a journal file, or a database's URL
-    study: str = "search"  # its name there
     coverage: Fraction = (
         0.8  # search keeps the latency's upper bound of this coverage in the budget
     )
@@ -224,6 +222,15 @@ class SearchConfig(Section):
         check_budget(budget)
         return budget
 
+    @model_validator(mode="after")
+    def _latency_is_there(self) -> "SearchConfig":
+        if self.worst_case and "latency_ms" not in self.objectives:
+            raise InputError(
+                "worst_case is of latencies: expected latency_ms among the objectives, got "
+                f"{', '.join(self.objectives)}"
+            )
+        return self
+
     @field_validator("also")
     @classmethod
     def _budgets(cls, also: Mapping[str, float | str]) -> Mapping[str, float | str]:
@@ -237,6 +244,8 @@ class SearchConfig(Section):
         own = OBJECTIVES if info.field_name == "objectives" else ()
         if not names and info.field_name == "objectives":
             raise InputError("expected an objective beside the error or loss, got none")
+        if len(set(names)) < len(names):
+            raise InputError(f"expected each {info.field_name} once, got {', '.join(names)}")
         for name in names:
             if not is_python_name(name) and name not in own:
                 known = [*own, "python:module:function"]
@@ -319,15 +328,18 @@ def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
     return check_recipe(data)
 
 
-def read_settings(overrides: Iterable[str]) -> dict[str, Any]:
-    """Read `key=value` settings of one section.
+def read_search_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` settings of the section `search`.
 
     Raises:
-        InputError: another form.
+        InputError: another form, or an unknown key (the nearest valid one is named).
     """
     data: dict[str, Any] = {}
     for override in overrides:
         _apply(data, override)
+    for key in data:
+        if key not in SearchConfig.model_fields:
+            raise unknown_name("search setting", key, SearchConfig.model_fields)
     return data
 
 

@@ -109,7 +109,8 @@ def kendall(first: Vector, second: Vector) -> float:
 def baseline_guesses(
     fitted_on: Mapping[str, Vector], fit_targets: Vector, held_out: Mapping[str, Vector]
 ) -> dict[str, Vector]:
-    """Guess by a constant, and by a line through log(x) for every given x (MACs, parameters).
+    """Guess by a constant, and by a line through log(x) for every given x (MACs, parameters):
+    of the target's logarithm, or of the target where one is not positive.
 
     Args:
         fitted_on, held_out: x by name, of the subnets in `fit_targets` and of those to guess.
@@ -117,6 +118,9 @@ def baseline_guesses(
     num_held_out = len(next(iter(held_out.values())))
     guesses: dict[str, Vector] = {"constant": np.full(num_held_out, np.median(fit_targets))}
     for name, x in fitted_on.items():
-        slope, intercept = np.polyfit(np.log(x), np.log(fit_targets), 1)
-        guesses[name] = np.exp(intercept + slope * np.log(held_out[name]))
+        is_positive = bool((fit_targets > 0).all())
+        targets = np.log(fit_targets) if is_positive else fit_targets
+        slope, intercept = np.polyfit(np.log(x), targets, 1)
+        line = intercept + slope * np.log(held_out[name])
+        guesses[name] = np.exp(line) if is_positive else line
     return guesses

@@ -159,7 +159,8 @@ def _first_rows(
     before = first[np.asarray(group).reshape(-1)]
     for row in np.flatnonzero(before != np.arange(len(population))).tolist():
         for name, texts in columns.items():
-            if name != ARCHITECTURE and not _alike(texts[row], texts[before[row]]):
+            tolerated = 0.0 if name == CLASS else REPEATED
+            if name != ARCHITECTURE and not _alike(texts[row], texts[before[row]], tolerated):
                 raise InputError(
                     f"{path}, rows {before[row] + 2} and {row + 2} are the same architecture: "
                     f"expected one {name}, got {texts[before[row]]} and {texts[row]}"
@@ -178,11 +179,11 @@ def _read_rows(path: Path) -> tuple[list[str], Sequence[list[str]]]:
     return (rows[0], rows[1:]) if rows else ([], [])
 
 
-def _alike(first: str, second: str) -> bool:
-    """Tell whether two texts are the same, or numbers that a second measurement may give."""
+def _alike(first: str, second: str, tolerated: float) -> bool:
+    """Tell whether two texts are the same, or numbers whose difference is tolerated."""
     if first == second or not (_is_number(first) and _is_number(second)):
         return first == second
-    return abs(float(first) - float(second)) <= REPEATED * abs(float(first))
+    return abs(float(first) - float(second)) <= tolerated * abs(float(first))
 
 
 def _is_number(text: str) -> bool:

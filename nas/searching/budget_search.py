@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
 from nas.searching.loop import Callback, SearchOutcome
 from nas.searching.problem import SearchProblem
-from nas.searching.search import Search, additive_start, num_evaluations, search
+from nas.searching.search import Rounds, additive_start, num_evaluations
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
 from nas.searching.validation import validations
 from nas.subnet.evaluator import SubnetEvaluator
@@ -63,14 +62,14 @@ def search_budget(
     evaluator = subnet_evaluator(run, supernet)
     quantity = setting.accuracy.quantity
     with (
-        validations(run, evaluator, config.workers, quantity) as validate,
+        validations(run, evaluator, config.workers, quantity, setting.search_hash()) as log,
         progress_bar("search", num_evaluations(config)) as advance,
     ):
         start = None
         if config.exact_start:
             rng = np.random.default_rng([run.recipe.seed, 0xE7])
             start = additive_start(setting.problem(predicted_only=True), config.exact_start, rng)
-        look = partial(search, report=advance, measure=validate, callbacks=callbacks, start=start)
+        look = Rounds(advance, log, callbacks, start)
         if runtime is None:
             found = _predicted(setting, supernet, evaluator, look)
         else:
@@ -135,7 +134,7 @@ def _measured(
     supernet: Supernet,
     evaluator: SubnetEvaluator,
     evaluations: Evaluations,
-    look: Search,
+    look: Rounds,
 ) -> _Found:
     """Search for the device at hand: its finalists are measured."""
     run = setting.run
@@ -181,7 +180,7 @@ def _predicted(
     setting: SearchSetting,
     supernet: Supernet,
     evaluator: SubnetEvaluator,
-    look: Search,
+    look: Rounds,
 ) -> _Found:
     """Search for a device elsewhere: of the finalists, the one of best validation accuracy."""
     run, problem = setting.run, setting.problem()

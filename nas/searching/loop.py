@@ -69,6 +69,10 @@ class Progress:
         self.evaluations += new
         self.since_better += new
         self.failed += int(np.isnan(evaluation.costs[:, 0]).sum())
+        self.begin(evaluation)
+
+    def begin(self, evaluation: Evaluation) -> None:
+        """Move the front where something is better, without counting."""
         costs = evaluation.costs[evaluation.violations == 0]
         if len(self.front):
             no_worse = (self.front[:, None] <= costs).all(axis=2)
@@ -110,11 +114,17 @@ def search_loop(
     settings: LoopSettings,
     measure: Measure | None = None,
     callbacks: Sequence[Callback] = (),
+    earlier: Population | None = None,
 ) -> SearchOutcome:
     """Drive a searcher until it has nothing new, or the settings end it.
 
     Networks that are equal count once; of an answer that goes beyond the evaluations allowed, only
     so many are evaluated.
+
+    Args:
+        measure: of the objectives that are measured.
+        earlier: architectures of the whole space that were evaluated before, k x d: they belong to
+            the outcome, and count as no evaluations where the searcher asks for them.
 
     Raises:
         InputError: too large a share of the evaluations failed.
@@ -123,21 +133,27 @@ def search_loop(
     started, progress = time.monotonic(), Progress(problem.reference())
     counted = Proposed(problem.space, np.random.default_rng(0))
     populations, evaluations = [], []
-    stopped: Stopped | None = None
+    if earlier is not None and len(earlier):
+        populations.append(earlier[counted.new_rows(earlier)])
+        evaluations.append(_evaluate(problem, populations[0], measure))
+        counted.add(earlier)
+        progress.begin(evaluations[0])
+    stopped: Stopped | None = "evaluations" if settings.evaluations == 0 else None
     repeats = 0
     while stopped is None:
         asked = searcher.ask()
         if not len(asked) or repeats > MOST_REPEATS:
             stopped = "exhausted"
             break
-        population = asked[: settings.evaluations - progress.evaluations]
-        embedded = problem.part.embed(population)
-        found = measure(embedded) if measure and problem.measured else None
-        evaluation = problem.evaluate(embedded, found)
-        was_cut = len(population) < len(asked)
-        if not was_cut:
-            searcher.tell(population, evaluation.costs, evaluation.violations)
+        embedded = problem.part.embed(asked)
         new = counted.new_rows(embedded)
+        was_cut = len(new) > settings.evaluations - progress.evaluations
+        if was_cut:
+            new = new[: settings.evaluations - progress.evaluations]
+            embedded, new = embedded[new], np.arange(len(new))
+        evaluation = _evaluate(problem, embedded, measure)
+        if not was_cut:
+            searcher.tell(asked, evaluation.costs, evaluation.violations)
         counted.add(embedded)
         repeats = 0 if len(new) else repeats + 1
         populations.append(embedded[new])
@@ -150,7 +166,15 @@ def search_loop(
         stopped = "evaluations" if was_cut else stopped
     if not populations:
         raise InputError(f"the searcher proposes nothing in {problem.part.space.name}")
-    return _outcome(problem, np.concatenate(populations), evaluations, stopped, searcher.notes)
+    notes = searcher.notes
+    return _outcome(problem, np.concatenate(populations), evaluations, progress, stopped, notes)
+
+
+def _evaluate(
+    problem: SearchProblem, population: Population, measure: Measure | None
+) -> Evaluation:
+    found = measure(population) if measure and problem.measured else None
+    return problem.evaluate(population, found)
 
 
 def _end(progress: Progress, settings: LoopSettings, seconds: float) -> Stopped | None:
@@ -177,6 +201,7 @@ def _outcome(
     problem: SearchProblem,
     seen: Population,
     evaluations: Sequence[Evaluation],
+    progress: Progress,
     stopped: Stopped,
     notes: tuple[str, ...],
 ) -> SearchOutcome:
@@ -185,7 +210,9 @@ def _outcome(
     feasible = np.flatnonzero(violations == 0)
     if not len(feasible):
         finite = violations[np.isfinite(violations)]
-        closest = f"the closest exceeds them by {finite.min():.1%}" if len(finite) else "all failed"
+        if not len(finite):
+            raise InputError(f"all {len(seen)} evaluations failed; the log holds why")
+        closest = f"the closest exceeds them by {finite.min():.1%}"
         raise InfeasibleError(
             f"no architecture found that keeps all limits together ({problem.describe_limits()}); "
             f"{closest}; loosen one"
@@ -194,8 +221,8 @@ def _outcome(
     return SearchOutcome(
         population=seen[best],
         costs=costs[best],
-        num_evaluations=len(seen),
-        num_failed=int(np.isnan(costs[:, 0]).sum()),
+        num_evaluations=progress.evaluations,
+        num_failed=progress.failed,
         stopped=stopped,
         notes=notes,
     )

@@ -31,6 +31,7 @@ class LoggedEvaluation(Frozen):
     architecture_id: str
     values: Values
     made_from: str
+    search: str = ""  # that asked for it
     measured: Mapping[str, float] = {}
     error: str | None = None
 
@@ -45,6 +46,8 @@ class MeasuredLog:
         log: append-only; shared by all searches.
         space: what the architectures are of.
         made_from: hash of everything a measurement follows from; others' lines are left alone.
+        search: hash of the search that asks. When it was interrupted, its own lines answer it when
+            it asks again; those of others it knows from the beginning.
         names: k measured quantities, in the order of the columns to return.
         measure_each: measures architectures.
 
@@ -57,20 +60,42 @@ class MeasuredLog:
         log: AppendLog,
         space: SearchSpace,
         made_from: str,
+        search: str,
         names: Sequence[str],
         measure_each: MeasureEach,
     ) -> None:
         self._log, self._space, self._made_from = log, space, made_from
+        self._search = search
         self._names, self._measure_each = tuple(names), measure_each
         self._known: dict[bytes, Mapping[str, float]] = {}
+        self._earlier = [space.smallest()[:0]]
+        self._own: list[Population] = []
         for line in log.read_as(LoggedEvaluation):
-            if line.made_from == made_from and line.error is None:
-                self.remember(self._genome(line), line.measured)
+            genome = self._genome(line) if line.made_from == made_from else None
+            if genome is not None and line.error is None:
+                self._remember(genome, line.measured, line.search != search)
 
     def remember(self, genome: Population, measured: Mapping[str, float]) -> None:
         """Take over what was measured elsewhere of one architecture, `1 x d`."""
-        if set(self._names) <= set(measured):
-            self._known.setdefault(self._key(genome), measured)
+        self._remember(genome, measured, True)
+
+    def _remember(
+        self, genome: Population, measured: Mapping[str, float], is_earlier: bool
+    ) -> None:
+        if set(self._names) <= set(measured) and self._key(genome) not in self._known:
+            self._known[self._key(genome)] = measured
+            if is_earlier:
+                self._earlier.append(genome)
+
+    @property
+    def earlier(self) -> Population:
+        """What was measured for other searches, n x d."""
+        return np.concatenate(self._earlier)
+
+    @property
+    def everything(self) -> Population:
+        """What was measured for other searches, and for this one since it began, n x d."""
+        return np.concatenate([*self._earlier, *self._own])
 
     def __call__(self, population: Population) -> Costs:
         """Return the measured quantities of `n x d` architectures: n x k, NaN where it failed."""
@@ -86,6 +111,7 @@ class MeasuredLog:
                 failed.add(rows[position])
             else:
                 self._known[rows[position]] = checked
+        self._own.append(population[[row for row, key in enumerate(keys) if key not in failed]])
         missing = {name: float("nan") for name in self._names}
         found = [missing if key in failed else self._known[key] for key in keys]
         return np.array([[one[name] for name in self._names] for one in found]).reshape(
@@ -101,15 +127,14 @@ class MeasuredLog:
         return answer
 
     def _append(self, architecture: Architecture, answer: Answer) -> None:
-        failed = isinstance(answer, Failure)
         line = LoggedEvaluation(
             architecture_id=architecture.id,
             values=architecture.values,
             made_from=self._made_from,
+            search=self._search,
             measured={} if isinstance(answer, Failure) else answer,
             error=answer.reason if isinstance(answer, Failure) else None,
         )
-        assert failed == (line.error is not None)
         self._log.append(line.model_dump())
 
     def _genome(self, line: LoggedEvaluation) -> Population:

@@ -12,6 +12,7 @@ from search_spaces import InfeasibleError, Population, SearchSpace
 from search_spaces.part import SpacePart
 
 MAX_DESCENT_STEPS = 500
+STARTS = 1000  # drawn architectures, from the best of which a descent starts too
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,21 @@ class SearchProblem:
         """Return the corner from which hypervolumes are counted, m."""
         if self._reference is not None:
             return self._reference
-        largest = self.part.embed(self.part.space.largest())
-        return np.asarray(np.abs(self.known(largest).costs[0]))
+        return np.array([self.largest(quantity) for quantity in self.objectives])
+
+    def largest(self, quantity: Quantity) -> float:
+        """Return what a quantity is at the largest architecture of the part, or the most of a few
+        where it is no number there; 1 where nothing tells without a measurement.
+        """
+        if quantity.is_measured:
+            return 1.0
+        part = self.part.space
+        few = np.concatenate([part.largest(), part.sample_levels(64, np.random.default_rng(0))])
+        values = np.abs(quantity(self.part.embed(few)).value)
+        finite = values[np.isfinite(values)]
+        if np.isfinite(values[0]):
+            return float(values[0])
+        return float(finite.max(initial=0.0)) or 1.0
 
     def quantities(self) -> dict[str, Quantity]:
         """Return everything that is estimated, by name."""
@@ -136,19 +150,33 @@ class SearchProblem:
         """
         for limit in self.limits:
             quantity, most = limit.quantity, limit.most
-            part = self.part.space
-            _, least = descend(
-                part,
-                lambda p, q=quantity: q(self.part.embed(p)).bound,  # type: ignore[misc]
-                part.smallest(),
-            )
+            least = self._least(quantity, most)
             if least > most:
-                sure = quantity.coverage
+                sure, name = quantity.coverage, self.part.space.name
                 words = "has" if sure is None else f"is predicted, {sure:.0%} sure, at"
+                what = quantity.unit or quantity.name
                 raise InfeasibleError(
-                    f"no architecture of {part.name} under {most:.4g} {quantity.unit}; "
-                    f"the least one {words} {least:.4g} {quantity.unit}"
+                    f"no architecture of {name} under {most:.4g} {what}; "
+                    f"the least one {words} {least:.4g} {what}"
                 )
+
+    def _least(self, quantity: Quantity, enough: float) -> float:
+        """Return the least bound of a quantity over the part: by descent from both ends and, while
+        that is not enough, from the best of a sample.
+        """
+        part = self.part.space
+
+        def bound(population: Population) -> Vector:
+            return quantity(self.part.embed(population)).bound
+
+        least = np.inf
+        for start in (part.smallest(), part.largest()):
+            least = min(least, descend(part, bound, start)[1])
+            if least <= enough:
+                return least
+        sample = part.sample_levels(STARTS, np.random.default_rng(0))
+        best = np.argsort(_or_inf(bound(sample)), kind="stable")[:1]
+        return min(least, descend(part, bound, sample[best])[1])
 
     def feasible_start(self) -> Population | None:
         """Return an architecture of the part that keeps all limits, `1 x d`; None if none was
@@ -170,19 +198,23 @@ def descend(
     space: SearchSpace, value: Callable[[Population], Vector], start: Population
 ) -> tuple[Population, float]:
     """Return the architecture (`1 x d`) of the least `value` that steepest descent over neighbours
-    finds from `start`, and that value.
+    finds from `start`, and that value; what is no number is never the least.
     """
-    best, best_value = start, float(value(start)[0])
+    best, best_value = start, float(_or_inf(value(start))[0])
     for _ in range(MAX_DESCENT_STEPS):
         neighbours = space.neighbours(best)
         if not len(neighbours):
             break
-        values = value(neighbours)
+        values = _or_inf(value(neighbours))
         least = int(values.argmin())
         if not values[least] < best_value:
             break
         best, best_value = neighbours[least : least + 1], float(values[least])
     return best, best_value
+
+
+def _or_inf(values: Vector) -> Vector:
+    return np.where(np.isnan(values), np.inf, values)
 
 
 def estimates(problem: SearchProblem, population: Population) -> dict[str, Estimate]:

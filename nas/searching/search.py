@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nas.config import SearchConfig
 from nas.searching.loop import Callback, LoopSettings, Measure, Progress, SearchOutcome, search_loop
+from nas.searching.measured_log import MeasuredLog
 from nas.searching.problem import SearchProblem
 from nas.searching.searchers import SEARCHERS, Known, SearcherSettings
 from nas.searching.searchers.exact import exact_start
@@ -29,6 +31,8 @@ def search(
     measure: Measure | None = None,
     callbacks: Sequence[Callback] = (),
     start: Population | None = None,
+    earlier: Population | None = None,
+    ends: LoopSettings | None = None,
 ) -> SearchOutcome:
     """Search until as many architectures were evaluated as the recipe allows, or sooner.
 
@@ -36,6 +40,9 @@ def search(
         report: called with evaluations done and a few words (the best so far, the hypervolume).
         measure: of the objectives that are measured.
         start: architectures of the part to begin with, k x d.
+        earlier: architectures of the whole space that were measured before; the searcher begins
+            with the best of them, where the search is not of a part.
+        ends: when it ends; as the recipe says without.
 
     Raises:
         InputError: an unknown searcher, or too many evaluations that fail.
@@ -44,16 +51,11 @@ def search(
     if config.searcher not in SEARCHERS:
         raise unknown_name("searcher", config.searcher, SEARCHERS)
     problem.check_feasible()
-    settings = LoopSettings(
-        evaluations=num_evaluations(config),
-        stall=config.stall,
-        seconds=config.seconds or float("inf"),
-    )
-    settings_of_searcher = searcher_settings(problem, config, start)
-    searcher = SEARCHERS[config.searcher](problem.part.space, rng, settings_of_searcher)
-
-    shown = -SECONDS_BETWEEN_NOTES
-    note = ""
+    if earlier is not None and problem.part.space is problem.space:
+        start = _joined([start, _best(problem, earlier, measure, config.population)])
+    settings = searcher_settings(problem, config, start)
+    searcher = SEARCHERS[config.searcher](problem.part.space, rng, settings)
+    shown, note = -SECONDS_BETWEEN_NOTES, ""
 
     def show(progress: Progress) -> None:
         nonlocal shown, note
@@ -61,7 +63,74 @@ def search(
             shown, note = time.monotonic(), describe(progress, problem)
         report(progress.evaluations, note=note)
 
-    return search_loop(problem, searcher, settings, measure, [show, *callbacks])
+    ends = ends or loop_settings(config)
+    return search_loop(problem, searcher, ends, measure, [show, *callbacks], earlier)
+
+
+class Rounds:
+    """Searches for one result, each on better predictors: measurements and time are shared.
+
+    Args:
+        log: of what is measured, where something is.
+        start: as in `search`.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        log: MeasuredLog,
+        callbacks: Sequence[Callback] = (),
+        start: Population | None = None,
+    ) -> None:
+        self._report, self._log, self._callbacks, self._start = report, log, callbacks, start
+        self._began, self._measured = time.monotonic(), 0
+
+    def __call__(
+        self, problem: SearchProblem, config: SearchConfig, rng: np.random.Generator
+    ) -> SearchOutcome:
+        """Search with what earlier rounds left; what they measured is known."""
+        ends, earlier = loop_settings(config), None
+        ends = replace(ends, seconds=ends.seconds - (time.monotonic() - self._began))
+        if problem.measured:
+            ends = replace(ends, evaluations=max(0, ends.evaluations - self._measured))
+            earlier = self._log.everything if self._measured else self._log.earlier
+        outcome = search(
+            problem,
+            config,
+            rng,
+            self._report,
+            self._log,
+            self._callbacks,
+            self._start,
+            earlier,
+            ends,
+        )
+        self._measured += outcome.num_evaluations
+        return outcome
+
+
+def _best(
+    problem: SearchProblem, population: Population, measure: Measure | None, n: int
+) -> Population:
+    """Return up to `n` architectures that keep all limits, of the least first cost; `k x d`."""
+    found = measure(population) if measure and problem.measured else None
+    evaluation = problem.evaluate(population, found)
+    order = np.argsort(evaluation.costs[:, 0], kind="stable")
+    return np.asarray(population[order[evaluation.violations[order] == 0][:n]])
+
+
+def _joined(populations: Sequence[Population | None]) -> Population | None:
+    given = [one for one in populations if one is not None]
+    return np.concatenate(given) if given else None
+
+
+def loop_settings(config: SearchConfig) -> LoopSettings:
+    """Return when a search ends."""
+    return LoopSettings(
+        evaluations=num_evaluations(config),
+        stall=config.stall,
+        seconds=config.seconds or float("inf"),
+    )
 
 
 def num_evaluations(config: SearchConfig) -> int:
@@ -75,8 +144,6 @@ def searcher_settings(
     """Return what a searcher is built for; it begins with what is given and, under limits, with
     one that keeps them.
     """
-    given = [start, problem.feasible_start() if problem.limits else None]
-    first = [one for one in given if one is not None]
     evaluations, population = num_evaluations(config), config.population
     if problem.measured:
         population = min(population, max(4, evaluations // MEASURED_GENERATIONS))
@@ -87,9 +154,7 @@ def searcher_settings(
         evaluations=evaluations,
         measured=bool(problem.measured),
         known=_known(problem),
-        start=np.concatenate(first) if first else None,
-        storage=config.storage,
-        study=config.study,
+        start=_joined([start, problem.feasible_start() if problem.limits else None]),
     )
 
 
@@ -100,8 +165,9 @@ def additive_start(problem: SearchProblem, n: int, rng: np.random.Generator) -> 
     space = problem.part.space
     population = space.unique(space.sample_levels(FITTED, rng))
     evaluation = problem.evaluate(problem.part.embed(population))
-    rows = np.isfinite(evaluation.violations)
-    best = exact_start(space, population[rows], evaluation.costs[rows], n, rng)
+    rows = np.flatnonzero(np.isfinite(evaluation.violations))
+    kept = evaluation.rows(rows)
+    best = exact_start(space, population[rows], kept.costs, kept.violations, n, rng)
     kept = problem.violations(problem.part.embed(best)) == 0
     return np.asarray(best[kept])
 

@@ -97,7 +97,7 @@ class SearchSetting:
                 reference += latencies.values()
             else:
                 objectives.append(self._quantity(known, name))
-                reference.append(self._largest(objectives[-1]))
+                reference.append(SearchProblem(self.part, objectives).largest(objectives[-1]))
         limits = [Limit(quantity, budget) for quantity, budget in latencies.items()]
         limits += [Limit(self._quantity(known, n), most) for n, most in self.limits().items()]
         return SearchProblem(self.part, objectives, limits, reference)
@@ -153,9 +153,6 @@ class SearchSetting:
             )
         raise unknown_name("objective", name, OBJECTIVES)
 
-    def _largest(self, quantity: Quantity) -> float:
-        return abs(float(quantity(self.run.space.largest()).value[0]))
-
     def made_from(self) -> dict[str, object]:
         """Return hashes of everything that the result follows from."""
         settings = self.config.replaced({"budget": self.budget_ms}).model_dump(mode="json")
@@ -172,6 +169,10 @@ class SearchSetting:
             **{f"profile of {name}": one.device.profile_sha256 for name, one in self.also.items()},
             **{name: source_sha256(name) for name in functions},
         }
+
+    def search_hash(self) -> str:
+        """Return the hash of all that decides the search, by which its measurements are known."""
+        return content_hash(self.made_from())
 
     def result_path(self) -> Path:
         """Return the file of the result: one for each budget, objectives, limits and devices."""

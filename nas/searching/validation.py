@@ -9,7 +9,6 @@ import torch
 
 from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
 from nas.run_directory import Run, open_run
-from nas.searching.loop import Measure
 from nas.searching.measured_log import Answer, MeasuredLog
 from nas.searching.workers import Evaluate, Workers
 from nas.subnet.evaluator import SubnetEvaluator
@@ -18,7 +17,9 @@ from search_spaces import Architecture
 
 
 @contextmanager
-def validations(run: Run, evaluator: SubnetEvaluator, number: int, name: str) -> Iterator[Measure]:
+def validations(
+    run: Run, evaluator: SubnetEvaluator, number: int, name: str, search: str
+) -> Iterator[MeasuredLog]:
     """Yield what validates populations: `n x d` to n x 1 losses or errors (1 - metric).
 
     What was validated before, accuracy samples included, is not validated again.
@@ -26,6 +27,7 @@ def validations(run: Run, evaluator: SubnetEvaluator, number: int, name: str) ->
     Args:
         number: of processes side by side.
         name: "loss" or "error".
+        search: hash of the search that asks.
     """
 
     def start_here() -> Evaluate:
@@ -33,7 +35,8 @@ def validations(run: Run, evaluator: SubnetEvaluator, number: int, name: str) ->
 
     start = start_here if number == 1 else partial(_start, str(run.path))
     with Workers(start, number) as workers:
-        log = MeasuredLog(run.validations, run.space, supernet_hash(run), [name], workers)
+        made_from = supernet_hash(run)
+        log = MeasuredLog(run.validations, run.space, made_from, search, [name], workers)
         samples = load_samples(run.accuracy_samples, run.space, supernet_hash(run))
         for genome, accuracy, loss in zip(
             samples.population, samples.accuracy, samples.loss, strict=True

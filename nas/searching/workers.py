@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from os import _exit
 
@@ -32,12 +32,17 @@ class Workers:
         self._start, self._number = start, number
         self._pool: ProcessPoolExecutor | None = None
         self._here: Evaluate | None = None
+        self._others = set(active_children())
 
     def __enter__(self) -> "Workers":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        ours = set(active_children()) - self._others
         self._close()
+        if kind is not None:  # interrupted: what is under way is not waited for
+            for process in ours:
+                process.terminate()
 
     def __call__(self, architectures: Sequence[Architecture]) -> Iterator[tuple[int, Answer]]:
         """Yield (position, answer) of every architecture, in the order in which they end."""
@@ -79,7 +84,10 @@ class Workers:
                 return self._open().submit(_work, architecture).result()
             except BrokenProcessPool:
                 self._close()
-        return Failure(f"the process that evaluated it was killed {TRIES} times")
+        return Failure(
+            f"the process that evaluated it was killed {TRIES} times (a script that searches with "
+            'workers begins under `if __name__ == "__main__":`)'
+        )
 
     def _open(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -1,12 +1,13 @@
 """How well zero-cost proxies order subnets of measured quality."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hardware_profiles.artifact import Frozen
+from hardware_profiles.artifact import Frozen, write_atomic
 from nas.subnet.proxy_scores import ProxyScore
 from nas.subnet.sample import AccuracySamples
 from predictors.predictor import Vector, error_report
@@ -37,10 +38,11 @@ class ProxyReport(Frozen):
         """Write one subnet a row: its id, its quality, its proxies."""
         header = ["architecture_id", self.quality, *(rank.proxy for rank in self.ranks)]
         columns = zip(self.architecture_ids, self.qualities, self.scores, strict=True)
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows([name, quality, *scores] for name, quality, scores in columns)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([name, quality, *scores] for name, quality, scores in columns)
+        write_atomic(path, text.getvalue().encode())
 
 
 def rank_proxies(

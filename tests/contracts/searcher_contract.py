@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.searching.pareto import hypervolume, non_dominated
-from nas.searching.searchers import SEARCHERS, Searcher, SearcherSettings
+from nas.searching.searchers import SEARCHERS, Known, Searcher, SearcherSettings
 from search_spaces import Dimension, SearchSpace
 
 TARGETS = (0.15, 0.85)  # shares of the option range that two objectives pull to
@@ -122,6 +122,23 @@ class SearcherContract:
         else:
             pytest.fail("proposes for ever")
         assert len(seen) >= 0.9 * space.num_architectures
+
+    def test_nothing_beyond_a_known_limit_is_measured(self):
+        space, limit = synthetic_space(), 0.2
+
+        def excess(population):
+            return np.maximum(costs_of(space, population)[:, 1] / limit - 1, 0)
+
+        def known(population):
+            return Known(np.full((len(population), 2), np.nan), excess(population))
+
+        assert 0.2 < (excess(space.sample(500, np.random.default_rng(0))) == 0).mean() < 0.8
+        searcher = self.searcher(space, known=known, measured=True)
+        for _ in range(4):
+            population = searcher.ask()
+            assert len(population)
+            assert not excess(population).any()
+            searcher.tell(population, costs_of(space, population), excess(population))
 
     def test_a_space_of_one_architecture(self):
         space = SearchSpace("one@1", [Dimension("a", (1,)), Dimension("b", (2,))])

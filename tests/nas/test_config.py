@@ -55,7 +55,7 @@ def test_digits_recipe_is_the_embedded_default():
 def test_digits_recipe_shows_every_setting_but_those_that_are_absent_by_default():
     shown = leaves(tomllib.loads((ROOT / "recipes" / "digits.toml").read_text()))
     limits = {"max_macs", "max_params", "max_activation_bytes", "max_resident_bytes"}
-    limits |= {"max_energy_mj", "seconds", "storage"}
+    limits |= {"max_energy_mj", "seconds"}
     absent = {f"search.{name}" for name in (*limits, "device")}
     absent |= {"profile.minutes", "task.distillation", "training.weights"}
     assert absent == leaves(Recipe().model_dump()) - leaves(Recipe().model_dump(exclude_none=True))

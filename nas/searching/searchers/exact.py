@@ -73,17 +73,24 @@ class ExactSearcher:
 
 
 def exact_start(
-    space: SearchSpace, population: Population, costs: Costs, n: int, rng: np.random.Generator
+    space: SearchSpace,
+    population: Population,
+    costs: Costs,
+    violations: Violations,
+    n: int,
+    rng: np.random.Generator,
 ) -> Population:
     """Return up to `n` networks that are best for an additive model of those evaluated, `n x d`.
 
     They seed other searchers (`SearcherSettings.start`).
 
     Args:
-        population, costs: what was evaluated, `k x d` and `k x m`.
+        population, costs, violations: what was evaluated, `k x d`, `k x m` and k.
     """
+    if len(population) < LEAST_FITTED:
+        return population[:0]
     proposed = Proposed(space, rng)
     proposed.add(population)
     settings = SearcherSettings(num_objectives=costs.shape[1])
     front = AdditiveFront(space, rng, settings, proposed)
-    return front.solve(population, costs, np.zeros(len(population)), n)
+    return front.solve(population, costs, violations, n)

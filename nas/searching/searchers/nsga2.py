@@ -32,7 +32,7 @@ class NSGA2Searcher:
     def __init__(
         self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
     ) -> None:
-        self._mating = _IndexMating(space, rng)
+        self._mating = _IndexMating(space, rng, settings)
         self._algorithm = NSGA2(
             pop_size=settings.population,
             sampling=_first_population(self._mating.proposed, space, rng, settings),
@@ -77,15 +77,17 @@ def _first_population(
     if len(first) < size:
         drawn = draw_feasible(proposed, size, rng, settings)
         first = space.unique(np.concatenate([first, drawn]))[:size]
-    return first
+    return settings.within(first)
 
 
 class _IndexMating(InfillCriterion):  # type: ignore[misc]
     """Binary tournaments, uniform crossover, mutation; only architectures never proposed before."""
 
-    def __init__(self, space: SearchSpace, rng: np.random.Generator) -> None:
+    def __init__(
+        self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
+    ) -> None:
         super().__init__()
-        self._space, self._rng = space, rng
+        self._space, self._rng, self._settings = space, rng, settings
         self.proposed = Proposed(space, rng)
 
     def do(self, problem: Problem, pop: Individuals, n_offsprings: int, **_: Any) -> Individuals:
@@ -94,10 +96,11 @@ class _IndexMating(InfillCriterion):  # type: ignore[misc]
         for _round in range(MATING_ROUNDS):
             if len(children) >= n_offsprings:
                 break
-            bred = self._children(pop, n_offsprings)
+            bred = self._settings.within(self._children(pop, n_offsprings))
             children = self.proposed.fresh(np.concatenate([children, bred]))
         if len(children) < n_offsprings:
-            drawn = self.proposed.draw(n_offsprings, self._rng)
+            drawn = draw_feasible(self.proposed, n_offsprings, self._rng, self._settings)
+            drawn = self._settings.within(drawn)
             children = self.proposed.fresh(np.concatenate([children, drawn]))
         return Individuals.new("X", children[:n_offsprings])
 

@@ -16,6 +16,7 @@ from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
 from search_spaces import Dimension, Population, SearchSpace
 
 LIMITS = "limits"  # name of the constraint
+GUESSED = "guessed"  # attribute of a trial that was not evaluated: its costs are guesses
 WORKER = "worker"  # attribute of a trial in a shared study: "host:process"
 # What a network that keeps every limit is told to exceed them by: by how much it stays below is not
 # known, and at 0 a model of the constraint would give it even odds
@@ -100,6 +101,7 @@ class OptunaSearcher:
                 self._proposed.add(genome)
                 return trial, genome
             if is_new:
+                trial.set_user_attr(GUESSED, True)
                 self._finish(trial, self._guess(genome, excess))
             else:
                 self._finish(trial, self._known.get(key) if self._method.learns_repeats else None)
@@ -177,7 +179,7 @@ class OptunaSearcher:
                 continue
             if trial.state.is_finished():
                 self._finished.add(trial.number)
-            if trial.state == TrialState.COMPLETE:
+            if trial.state == TrialState.COMPLETE and not trial.user_attrs.get(GUESSED):
                 genome = self._read(trial)
                 costs, violation = list(trial.values), max(0.0, trial.constraints[LIMITS])
                 self._known[self._keys(genome)[0]] = costs, violation

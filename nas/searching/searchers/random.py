@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nas.searching.searchers.feasible import draw_feasible
 from nas.searching.searchers.proposed import ENUMERABLE, Proposed
 from nas.searching.searchers.searcher import Costs, SearcherSettings, Violations
 from search_spaces import Population, SearchSpace
@@ -19,19 +20,20 @@ class RandomSearcher:
     def __init__(
         self, space: SearchSpace, rng: np.random.Generator, settings: SearcherSettings
     ) -> None:
-        self._rng, self._size = rng, settings.population
+        self._rng, self._settings, self._size = rng, settings, settings.population
         self._proposed = Proposed(space, rng)
         first = settings.first(space)
         if space.num_architectures <= ENUMERABLE:
             networks = rng.permutation(space.unique(space.all_architectures()))
             first = np.concatenate([first, networks])
-        self._waiting = self._proposed.fresh(first)
+        self._waiting = settings.within(self._proposed.fresh(first))
 
     def ask(self) -> Population:
         """Return as many architectures as a generation; fewer, or none, where few are left."""
         population, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
         if len(population) < self._size:
-            drawn = self._proposed.draw(2 * self._size, self._rng)
+            drawn = draw_feasible(self._proposed, 2 * self._size, self._rng, self._settings)
+            drawn = self._settings.within(drawn)
             population = self._proposed.fresh(np.concatenate([population, drawn]))[: self._size]
         self._proposed.add(population)
         return population

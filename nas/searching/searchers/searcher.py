@@ -56,6 +56,14 @@ class SearcherSettings:
         """Return `start`, canonical; no rows without it."""
         return space.smallest()[:0] if self.start is None else space.canonicalize(self.start)
 
+    def within(self, population: Population) -> Population:
+        """Return the architectures that may be evaluated: where that takes a measurement, those
+        that keep the known limits.
+        """
+        if not self.measured or self.known is None:
+            return population
+        return np.asarray(population[self.known_violations(population) == 0])
+
     def known_violations(self, population: Population) -> Violations:
         """Return by how much n architectures exceed the limits that are known; 0 without any."""
         return (

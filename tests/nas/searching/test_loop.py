@@ -130,6 +130,44 @@ def test_too_many_failures_end_it_with_an_error():
         search_loop(problem(failing(0.9), of(down)), searcher(), LoopSettings(evaluations=150))
 
 
+def test_evaluations_that_all_fail_are_no_matter_of_limits():
+    with pytest.raises(InputError, match="all 4 evaluations failed"):
+        search_loop(problem(failing(2.0), of(down)), searcher(4), LoopSettings(evaluations=4))
+
+
+@pytest.mark.parametrize("fails", [lambda p: p[:, 0] == 0, lambda p: p.sum(axis=1) == 12])
+def test_a_limit_that_is_unknown_at_one_end_is_still_within_reach(fails):
+    quantity = of(lambda p: np.where(fails(p), np.nan, p.sum(axis=1)), "patchy")
+    problem(of(up), limits=[Limit(quantity, 5.0)]).check_feasible()
+    with pytest.raises(InfeasibleError, match="the least one has"):
+        problem(of(up), limits=[Limit(quantity, -1.0)]).check_feasible()
+
+
+def test_a_limit_behind_a_ridge_is_within_reach():
+    """From both ends every step leads up before it leads down."""
+    ridge = of(lambda p: np.minimum(p.sum(axis=1), 12 - p.sum(axis=1)) + 3.0, "ridge")
+    valley = of(lambda p: np.where(p.sum(axis=1) == 6, 0.0, ridge(p).value), "valley")
+    problem(of(up), limits=[Limit(valley, 1.0)]).check_feasible()
+
+
+def test_what_was_evaluated_before_belongs_to_the_outcome_and_is_not_counted():
+    calls = []
+
+    def measure(population):
+        calls.append(population)
+        return up(population.astype(float))[:, None]
+
+    asked = problem(measured("quality"), of(down, "down"))
+    before = SPACE.smallest()
+    outcome = search_loop(asked, searcher(), LoopSettings(20), measure, earlier=before)
+    assert outcome.num_evaluations == 20
+    assert len(outcome.population) == 21
+    assert outcome.population[0].tolist() == [0, 0, 0, 0]
+    alone = search_loop(asked, searcher(), LoopSettings(0), measure, earlier=before)
+    np.testing.assert_array_equal(alone.population, before)
+    assert alone.num_evaluations == 0
+
+
 def test_a_bound_that_is_unknown_keeps_no_limit():
     asked = problem(of(up), of(down), limits=[Limit(failing(0.5), 100.0)])
     outcome = search_loop(asked, searcher(), LoopSettings(evaluations=100))

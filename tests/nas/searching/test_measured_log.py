@@ -26,8 +26,9 @@ class Measuring:
                 yield position, {"loss": float(sum(values)), "other": 1.0}
 
 
-def log_of(path, measuring, made_from="weights", space=SPACE) -> MeasuredLog:
-    return MeasuredLog(AppendLog(path / "log.jsonl"), space, made_from, ["loss"], measuring)
+def log_of(path, measuring, made_from="weights", space=SPACE, search="this") -> MeasuredLog:
+    log = AppendLog(path / "log.jsonl")
+    return MeasuredLog(log, space, made_from, search, ["loss"], measuring)
 
 
 def lines(path) -> list[dict]:
@@ -111,6 +112,17 @@ def test_equal_networks_are_measured_once(tmp_path):
 
     log_of(tmp_path, measuring, space=space)(population)
     assert len(asked) == len(np.unique(keys)) < len(np.unique(population, axis=0))
+
+
+def test_what_others_measured_is_known_from_the_beginning(tmp_path):
+    """What this search measured before it was interrupted is not: it will ask again."""
+    log_of(tmp_path, Measuring(), search="other")(POPULATION[:1])
+    log_of(tmp_path, Measuring(), search="this")(POPULATION[1:2])
+    log = log_of(tmp_path, Measuring(failing=[(3, 0, 1)]), search="this")
+    np.testing.assert_array_equal(log.earlier, POPULATION[:1])
+    log(POPULATION[[1, 3]])
+    np.testing.assert_array_equal(log.earlier, POPULATION[:1])
+    np.testing.assert_array_equal(log.everything, POPULATION[:2])
 
 
 def test_what_is_remembered_is_not_measured(tmp_path):

@@ -47,12 +47,18 @@ def test_where_it_raises_only_those_architectures_fail(space, module):
     np.testing.assert_array_equal(found[~odd], population.sum(axis=1)[~odd])
 
 
+def test_one_architecture_at_which_it_raises_is_no_reason_to_stop(space, module):
+    population = space.sample(20, np.random.default_rng(0))
+    odd = population[population.sum(axis=1) % 2 == 1][:1]
+    assert np.isnan(of_function("python:my_costs:fragile", space)(odd).value).all()
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("broken", "always"), ("wrong", "one number for each")]
 )
 def test_a_function_that_never_works_is_an_error(space, module, name, words):
     with pytest.raises(InputError, match=words):
-        of_function(f"python:my_costs:{name}", space)(space.sample(2, np.random.default_rng(0)))
+        of_function(f"python:my_costs:{name}", space)(space.sample(20, np.random.default_rng(0)))
 
 
 def test_the_worst_case_is_the_greatest_share_of_a_budget(space):

@@ -109,6 +109,8 @@ def test_a_function_of_the_users_as_objective_and_limit(copied, tmp_path, monkey
         ({"also": {"nobody": "50%"}}, "nobody"),
         ({"also": {"nobody": 0}}, "above 0"),
         ({"wokers": 2}, "wokers"),
+        ({"objectives": ["macs", "macs"]}, "each objectives once"),
+        ({"objectives": ["macs"], "worst_case": True}, "among the objectives"),
         ({"measured_evaluations": -1}, "measured_evaluations"),
     ],
 )
@@ -120,7 +122,8 @@ def test_settings_that_say_nothing_are_refused(finished, settings, words):
 def test_limits_from_the_command_line(finished, nas_command):
     nas_command("search", finished.path, "--limit", "python:a:b").assert_refused("NUMBER")
     nas_command("search", finished.path, "--limit", "macs=5").assert_refused("unknown limit")
-    nas_command("search", finished.path, "--set", "wokers=2").assert_refused("wokers")
+    nas_command("search", finished.path, "--set", "wokers=2").assert_refused("'workers'")
+    nas_command("search", finished.path, "--set", "searcher=nobody").assert_refused("nobody")
 
 
 def test_solutions_of_an_additive_model_come_first(copied):
@@ -157,10 +160,18 @@ def test_measured_quality_is_logged_and_used_again(copied):
         id_ = member.architecture_id
         assert loss == pytest.approx(known[id_]["loss"] if id_ in known else sampled[id_])
         assert first.predicted_quantity in member.predicted, "both are told, each as what it is"
-    second = nas.search(copied, "80%", **settings)
+    second = nas.search(copied, "85%", **settings)
     assert second.evaluations == 8
     ids = [json.loads(line)["architecture_id"] for line in log.read_text().splitlines()]
     assert len(ids) == len(set(ids)), "nothing is validated twice"
+    kept = [
+        member.measured["loss"]
+        for member in first.front
+        if member.predicted["latency_upper_ms"] <= second.budget_ms
+    ]
+    best = min(member.measured["loss"] for member in second.front)
+    assert kept
+    assert best <= min(kept), "what was validated for one budget counts for the other"
 
 
 def test_validating_in_several_processes_gives_the_same(copied):

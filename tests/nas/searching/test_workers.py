@@ -66,7 +66,7 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(tmp_path, calls
         answers = dict(found)
         assert isinstance(answers[3], Failure)
         assert answers[5]["loss"] == 5.0
-        assert answers[7] == Failure("the process that evaluated it was killed 2 times")
+        assert "killed 2 times" in answers[7].reason
         for x in set(range(12)) - {3, 7}:
             assert answers[x]["loss"] == x
             assert answers[x]["pid"] != os.getpid()
@@ -126,7 +126,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     parent = subprocess.Popen(
         [sys.executable, script, folder], env={**os.environ, "PYTHONPATH": str(root)}
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of a busy machine; seconds on an idle one
     while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     pids = [int(path.name) for path in folder.iterdir()]

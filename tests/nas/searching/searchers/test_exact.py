@@ -62,7 +62,12 @@ def test_the_best_network_of_an_additive_objective_is_the_first_solution():
     best = costs.min()
     sample = sample[additive_costs(space, sample)[:, 0] > best]
     found = exact_start(
-        space, sample, additive_costs(space, sample)[:, :1], 3, np.random.default_rng(0)
+        space,
+        sample,
+        additive_costs(space, sample)[:, :1],
+        np.zeros(len(sample)),
+        3,
+        np.random.default_rng(0),
     )
     known = {tuple(row) for row in sample.tolist()}
     others = [i for i in np.argsort(costs[:, 0]) if tuple(everything[i].tolist()) not in known]
@@ -72,7 +77,10 @@ def test_the_best_network_of_an_additive_objective_is_the_first_solution():
 def test_solutions_of_two_additive_objectives_are_non_dominated():
     space = enumerable_space()
     sample = space.sample_distinct(60, np.random.default_rng(1))
-    found = exact_start(space, sample, additive_costs(space, sample), 1, np.random.default_rng(0))
+    within = np.zeros(len(sample))
+    found = exact_start(
+        space, sample, additive_costs(space, sample), within, 1, np.random.default_rng(0)
+    )
     costs, everything = (additive_costs(space, p) for p in (found, space.all_architectures()))
     assert len(found) == 1
     assert not (everything < costs[0] - 1e-6).all(axis=1).any()
@@ -118,7 +126,8 @@ def test_notes_say_what_the_certificate_is_for():
 def test_seeds_for_another_searcher():
     space = synthetic_space()
     sample = space.sample_distinct(100, np.random.default_rng(0))
-    start = exact_start(space, sample, costs_of(space, sample), 8, np.random.default_rng(0))
+    costs, within = costs_of(space, sample), np.zeros(len(sample))
+    start = exact_start(space, sample, costs, within, 8, np.random.default_rng(0))
     settings = SearcherSettings(population=12, start=start)
     asked = rows(SEARCHERS["nsga2"](space, np.random.default_rng(0), settings).ask())
     assert set(rows(start)) <= set(asked)

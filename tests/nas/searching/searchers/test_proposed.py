@@ -15,9 +15,7 @@ def test_equal_networks_are_one():
     fresh = proposed.fresh(population)
     pairs = [row[:2] for row in rows(population)]
     assert [row[:2] for row in rows(fresh)] == list(dict.fromkeys(pairs))
-    assert proposed.new_rows(population).tolist() == [
-        pairs.index(p) for p in dict.fromkeys(pairs)
-    ]
+    assert proposed.new_rows(population).tolist() == [pairs.index(p) for p in dict.fromkeys(pairs)]
     proposed.add(fresh[:10])
     assert len(proposed) == 10
     assert rows(proposed.fresh(population)) == rows(fresh[10:])
