@@ -156,13 +156,17 @@ def search(
     max_resident_bytes: Annotated[
         float | None, typer.Option(help="Resident memory on the device, as measured there.")
     ] = None,
+    max_energy_mj: Annotated[
+        float | None, typer.Option(help="Energy of a run, where the profile tells it.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="A known profile (nas devices) or its file.")
     ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DEVICE=BUDGET", help="Another known device and its budget, predicted for."
+            metavar="DEVICE=BUDGET",
+            help="Another known device (or its profile's file) and its budget, predicted for.",
         ),
     ] = None,
     worst_case: Annotated[
@@ -208,11 +212,12 @@ def search(
         "max_params": max_params,
         "max_activation_bytes": max_activation_bytes,
         "max_resident_bytes": max_resident_bytes,
+        "max_energy_mj": max_energy_mj,
         "device": device,
         "searcher": searcher,
         "also": dict(map(_device_budget, also)) if also else None,
         "worst_case": worst_case,
-        "objectives": objectives.split(",") if objectives else None,
+        "objectives": None if objectives is None else objectives.split(","),
         "limits": dict(map(_function_limit, limit)) if limit else None,
         "measured_evaluations": measure,
         "workers": workers,
@@ -424,6 +429,12 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             ("measured latency", f"{miss.measured_latency_ms:.4f} ms, noise {miss.noise:.1%}"),
             (f"validation {metric}", metric_text(metric, miss.validation_accuracy)),
         ]
+    for name, other in getattr(result, "also", {}).items():
+        words = f"budget {other.budget_ms:.4g} ms"
+        if other.predicted_ms is not None:
+            words += f", predicted {other.predicted_ms:.4f}, upper bound"
+            words += f" {other.predicted_upper_ms:.4f} ms"
+        rows.append((f"on {name}", words))
     if report_path is not None:
         rows.append(("report", report_path))
     print_rows(rows)

@@ -229,6 +229,8 @@ class SearchConfig(Section):
                 "worst_case is of latencies: expected latency_ms among the objectives, got "
                 f"{', '.join(self.objectives)}"
             )
+        if self.worst_case and not self.also:
+            raise InputError("worst_case is of several devices: name the others with `also`")
         return self
 
     @field_validator("also")

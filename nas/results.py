@@ -81,6 +81,8 @@ class AlsoDevice(Frozen):
     target: Target
     budget_ms: float
     reachable_ms: tuple[float, float]
+    predicted_ms: float | None = None  # of what was found
+    predicted_upper_ms: float | None = None
 
 
 class SearchResult(Artifact):

@@ -26,7 +26,7 @@ def search_curves(
     def draw(axes: list[Any]) -> None:
         (panel,) = axes
         for name, (evaluations, (lower, median, upper)) in curves.items():
-            (line,) = panel.plot(evaluations, median, linewidth=1.5, label=name)
+            (line,) = panel.plot(evaluations, median, ".-", linewidth=1.5, label=name)
             panel.fill_between(evaluations, lower, upper, color=line.get_color(), alpha=0.15, lw=0)
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter("{x:g}")

@@ -21,6 +21,7 @@ from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.front import front_members, write_front
 from nas.searching.loop import Callback, SearchOutcome
+from nas.searching.measured_log import MeasuredLog
 from nas.searching.problem import SearchProblem
 from nas.searching.search import Rounds, additive_start, num_evaluations
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
@@ -69,13 +70,16 @@ def search_budget(
         if config.exact_start:
             rng = np.random.default_rng([run.recipe.seed, 0xE7])
             start = additive_start(setting.problem(predicted_only=True), config.exact_start, rng)
+        if config.measured_evaluations:
+            say(f"            {len(log.earlier)} validated subnets are known from before")
         look = Rounds(advance, log, callbacks, start)
         if runtime is None:
             found = _predicted(setting, supernet, evaluator, look)
         else:
             found = _measured(setting, runtime, supernet, evaluator, evaluations, look)
     outcome, problem = found.outcome, found.problem
-    for note in _notes(outcome):
+    notes = _notes(outcome, config, log)
+    for note in notes:
         say(f"            {note}")
     reference = tuple(problem.reference().tolist())
     result = SearchResult(
@@ -85,7 +89,10 @@ def search_budget(
         reachable_ms=setting.main.reachable_ms,
         also={
             name: AlsoDevice(
-                target=one.device.target, budget_ms=one.budget_ms, reachable_ms=one.reachable_ms
+                target=one.device.target,
+                budget_ms=one.budget_ms,
+                reachable_ms=one.reachable_ms,
+                **_predicted_on(name, problem, found.genome),
             )
             for name, one in setting.also.items()
         },
@@ -101,7 +108,7 @@ def search_budget(
         device=config.device,
         front=tuple(front_members(run, outcome, problem, setting.accuracy, evaluations)),
         searcher=config.searcher,
-        notes=_notes(outcome),
+        notes=notes,
         stopped=outcome.stopped,
         evaluations=outcome.num_evaluations,
         failed=outcome.num_failed,
@@ -123,6 +130,7 @@ class _Found:
     outcome: SearchOutcome
     problem: SearchProblem
     rounds: int
+    genome: Population | None = None  # of the winner or candidate, 1 x d
     winner: Winner | None = None
     closest_miss: ClosestMiss | None = None
     candidate: Candidate | None = None
@@ -151,7 +159,8 @@ def _measured(
         missed = _closest_miss(miss, run.task.metric)
         return _Found(choice.outcome, choice.problem, choice.rounds, closest_miss=missed)
     assert choice.exported is not None
-    predicted, _ = _latency_ms(choice.problem, run.space.encode(choice.exported.architecture))
+    genome = run.space.encode(choice.exported.architecture)
+    predicted, _ = _latency_ms(choice.problem, genome)
     folder, manifest = export_subnet(
         run,
         choice.exported,
@@ -173,7 +182,7 @@ def _measured(
         kept=True,
         metric=manifest.metric,
     )
-    return _Found(choice.outcome, choice.problem, choice.rounds, winner=winner)
+    return _Found(choice.outcome, choice.problem, choice.rounds, genome, winner=winner)
 
 
 def _predicted(
@@ -212,7 +221,18 @@ def _predicted(
         predicted_upper_ms=bound,
         metric=manifest.metric,
     )
-    return _Found(outcome, problem, 1, candidate=candidate)
+    return _Found(outcome, problem, 1, run.space.encode(best), candidate=candidate)
+
+
+def _predicted_on(name: str, problem: SearchProblem, genome: Population | None) -> dict[str, float]:
+    """Return the predicted latency of what was found on another device, and its bound."""
+    if genome is None:
+        return {}
+    estimate = problem.quantities()[f"{LATENCY}@{name}"](genome)
+    return {
+        "predicted_ms": float(estimate.value[0]),
+        "predicted_upper_ms": float(estimate.bound[0]),
+    }
 
 
 def _latency_ms(problem: SearchProblem, genome: Population) -> tuple[float, float]:
@@ -227,9 +247,13 @@ def _budget_words(name: str, destination: Destination) -> str:
     return f"budget {destination.budget_ms:.4g} ms{on}; reachable {reachable} ms"
 
 
-def _notes(outcome: SearchOutcome) -> tuple[str, ...]:
+def _notes(outcome: SearchOutcome, config: SearchConfig, log: MeasuredLog) -> tuple[str, ...]:
     """Return what a user should be told of a search."""
     notes = list(outcome.notes)
+    if config.searcher != "auto":
+        notes.insert(0, f"searcher {config.searcher}: {outcome.num_evaluations:,} evaluations")
+    if config.measured_evaluations:
+        notes.append(f"{log.num_measured} subnets were validated anew")
     if outcome.stopped == "exhausted":
         notes.append(
             f"all that the searcher could propose is evaluated: {outcome.num_evaluations} "

@@ -161,7 +161,7 @@ def search_loop(
         progress.add(evaluations[-1])
         for callback in callbacks:
             callback(progress)
-        _check_failures(progress, settings)
+        _check_failures(problem, progress, settings)
         stopped = _end(progress, settings, time.monotonic() - started)
         stopped = "evaluations" if was_cut else stopped
     if not populations:
@@ -188,12 +188,19 @@ def _end(progress: Progress, settings: LoopSettings, seconds: float) -> Stopped 
     return "time" if seconds > settings.seconds else None
 
 
-def _check_failures(progress: Progress, settings: LoopSettings) -> None:
+def _no_number(problem: SearchProblem) -> str:
+    """Say what may have failed to give a number."""
+    names = [*problem.quantities(), *problem.measured]
+    reasons = "; the log of measurements holds the reasons" if problem.measured else ""
+    return f"expected a finite number of each of {', '.join(names)}{reasons}"
+
+
+def _check_failures(problem: SearchProblem, progress: Progress, settings: LoopSettings) -> None:
     most = settings.most_failed * progress.evaluations
     if progress.failed >= LEAST_FAILURES and progress.failed > most:
         raise InputError(
             f"{progress.failed} of {progress.evaluations} evaluations failed, more than "
-            f"{settings.most_failed:.0%} of them: the search stops; the log holds why"
+            f"{settings.most_failed:.0%} of them: {_no_number(problem)}"
         )
 
 
@@ -211,7 +218,7 @@ def _outcome(
     if not len(feasible):
         finite = violations[np.isfinite(violations)]
         if not len(finite):
-            raise InputError(f"all {len(seen)} evaluations failed; the log holds why")
+            raise InputError(f"all {len(seen)} evaluations failed: {_no_number(problem)}")
         closest = f"the closest exceeds them by {finite.min():.1%}"
         raise InfeasibleError(
             f"no architecture found that keeps all limits together ({problem.describe_limits()}); "

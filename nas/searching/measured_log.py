@@ -70,6 +70,7 @@ class MeasuredLog:
         self._known: dict[bytes, Mapping[str, float]] = {}
         self._earlier = [space.smallest()[:0]]
         self._own: list[Population] = []
+        self.num_measured = 0  # by this search, not found in the log
         for line in log.read_as(LoggedEvaluation):
             genome = self._genome(line) if line.made_from == made_from else None
             if genome is not None and line.error is None:
@@ -105,6 +106,7 @@ class MeasuredLog:
         rows = list(new)
         failed: set[bytes] = set()
         for position, answer in self._measure_each(architectures):
+            self.num_measured += 1
             checked = self._checked(answer)
             self._append(architectures[position], checked)
             if isinstance(checked, Failure):

@@ -154,10 +154,10 @@ class SearchProblem:
             if least > most:
                 sure, name = quantity.coverage, self.part.space.name
                 words = "has" if sure is None else f"is predicted, {sure:.0%} sure, at"
-                what = quantity.unit or quantity.name
                 raise InfeasibleError(
-                    f"no architecture of {name} under {most:.4g} {what}; "
-                    f"the least one {words} {least:.4g} {what}"
+                    f"no architecture of {name} with {quantity.name} under "
+                    f"{f'{most:.4g} {quantity.unit}'.strip()}; the least one {words} "
+                    f"{f'{least:.4g} {quantity.unit}'.strip()}"
                 )
 
     def _least(self, quantity: Quantity, enough: float) -> float:

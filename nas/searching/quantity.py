@@ -101,11 +101,15 @@ def of_function(name: str, space: SearchSpace) -> Quantity:
     function = python_function(name)
 
     def values(population: Population) -> Vector:
-        answer = np.asarray(call(name, function, space, population), dtype=np.float64)
+        found = call(name, function, space, population)
+        try:
+            answer = np.asarray(found, dtype=np.float64)
+        except (TypeError, ValueError):
+            answer = np.zeros(0)
         if answer.shape != (len(population),):
             raise InputError(
                 f"{name}: expected one number for each of {len(population)} architectures, "
-                f"got shape {answer.shape}"
+                f"got {str(found)[:60]}"
             )
         return answer
 

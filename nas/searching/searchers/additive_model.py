@@ -1,6 +1,9 @@
 """Costs as sums over the options of an architecture, and the best architecture of such a model."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -146,13 +149,14 @@ class IntegerProgram:
             chosen = self._space.features(excluded)
             constraints.append(LinearConstraint(csr_array(chosen), -np.inf, chosen.sum(axis=1) - 1))
         scale_of_weights = max(float(np.abs(weights).max(initial=0.0)), np.finfo(np.float64).tiny)
-        answer = milp(
-            weights / scale_of_weights,
-            integrality=np.ones(self._num_columns),
-            bounds=Bounds(0, 1),
-            constraints=constraints,
-            options={"node_limit": MOST_NODES, "mip_rel_gap": 0.0},
-        )
+        with _silent():
+            answer = milp(
+                weights / scale_of_weights,
+                integrality=np.ones(self._num_columns),
+                bounds=Bounds(0, 1),
+                constraints=constraints,
+                options={"node_limit": MOST_NODES, "mip_rel_gap": 0.0},
+            )
         if answer.x is None:
             return None
         return Solution(self._genome(answer.x), float(answer.mip_gap or 0.0))
@@ -164,3 +168,20 @@ class IntegerProgram:
         genome = self._space.smallest()
         genome[0, dimensions] = chosen - self._first[dimensions]
         return self._space.canonicalize(genome)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off the standard output what the solver's own code prints there now and then: it would
+    stand in the middle of a result as JSON.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(nowhere)
+        os.close(kept)
