@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from nas.searching.searchers import SEARCHERS, Known, Searcher, SearcherSettings
 from nas.searching.searchers.exact import ExactSearcher, exact_start
@@ -16,6 +17,14 @@ class TestExact(SearcherContract):
 
     def searcher(self, space: SearchSpace, seed: int = 0, **settings) -> Searcher:
         return super().searcher(space, seed, **{"evaluations": 120, **settings})
+
+    @pytest.mark.slow
+    def test_what_was_told_is_never_proposed_again(self):
+        super().test_what_was_told_is_never_proposed_again()
+
+    @pytest.mark.slow
+    def test_more_dominated_area_than_random_search(self):
+        super().test_more_dominated_area_than_random_search()
 
 
 def additive_costs(space: SearchSpace, population: np.ndarray) -> np.ndarray:
