@@ -93,7 +93,9 @@ class Rounds:
         ends = replace(ends, seconds=ends.seconds - (time.monotonic() - self._began))
         if problem.measured:
             ends = replace(ends, evaluations=max(0, ends.evaluations - self._measured))
-            earlier = self._log.everything if self._measured else self._log.earlier
+            known = self._log.everything if self._measured else self._log.earlier
+            of_part = [problem.part.holds(problem.space.decode(row)) for row in known]
+            earlier = known[np.array(of_part, dtype=np.bool_)]
         outcome = search(
             problem,
             config,

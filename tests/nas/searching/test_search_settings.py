@@ -186,3 +186,12 @@ def test_validating_in_several_processes_gives_the_same(copied):
     both = losses[0].keys() & losses[1].keys()
     assert both
     assert all(losses[0][id_] == pytest.approx(losses[1][id_], rel=1e-5) for id_ in both)
+
+
+def test_what_was_validated_outside_of_a_part_is_left_out(copied, known):
+    space = open_run(copied).space
+    keep(known, "part", made_up(space, options={"resolution": (8,)}))
+    settings = {"device": "part", "measured_evaluations": 4, "searcher": "random"}
+    result = nas.search(copied, 1000.0, **settings)  # which those outside keep too
+    assert result.evaluations == 4
+    assert {member.values["resolution"] for member in result.front} == {8}
