@@ -27,7 +27,8 @@ from nas.training.optimizers import (
 from nas.training.starting_weights import load_weights, start_from
 from nas.training.strategy import TrainingSubnet
 from search_spaces import InputError, unknown_name
-from search_spaces.supernet import DropPath, Supernet, resize
+from search_spaces.regularisation import Regularisation
+from search_spaces.supernet import Supernet, resize
 
 Evaluate = Callable[[Supernet], dict[str, float]]
 Report = Callable[[int, str], None]  # steps done, a few words
@@ -153,20 +154,20 @@ class Trainer:
             )
         return loss
 
-    def _drop_path(self, epoch: int) -> Callable[[float], DropPath | None]:
+    def _drop_path(self, epoch: int) -> Callable[[float], Regularisation | None]:
         """Return what is dropped at a progress in epochs: linearly more (arXiv:1707.07012)."""
         seed = np.random.default_rng([self._seed, epoch, 0xD80F]).integers(2**62)
         generator = torch.Generator().manual_seed(int(seed))
 
-        def at(progress: float) -> DropPath | None:
+        def at(progress: float) -> Regularisation | None:
             share = progress / self._config.epochs
             probability = self._config.drop_path * share
-            return DropPath(probability, generator) if self._config.drop_path else None
+            return Regularisation(generator, probability) if self._config.drop_path else None
 
         return at
 
     def _step(
-        self, subnets: list[TrainingSubnet], batch: Batch, drop_path: DropPath | None
+        self, subnets: list[TrainingSubnet], batch: Batch, regularisation: Regularisation | None
     ) -> Tensor:
         """Add up the gradients of all subnets, clip, step; return the loss of the first."""
         inputs, targets = batch
@@ -177,7 +178,7 @@ class Trainer:
             specs = self.supernet.inputs(subnet.architecture).values()
             sized = resize(inputs, specs)
             if subnet.learns_from == "labels" or teacher is None:
-                outputs = self.supernet(sized, subnet.architecture, drop_path)
+                outputs = self.supernet(sized, subnet.architecture, regularisation)
                 loss = self._task.training_loss(outputs, targets)
             else:
                 outputs = self.supernet(sized, subnet.architecture)
