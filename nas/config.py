@@ -111,6 +111,9 @@ class TaskConfig(Section):
         return self.loss.rpartition(":")[2]
 
 
+DISTILLATION_NAMES = ("kl", "alpha-divergence", "balanced")  # in `nas.distillation`
+
+
 class TrainingConfig(Section):
     """Supernet training."""
 
@@ -128,11 +131,25 @@ class TrainingConfig(Section):
     clip_norm: Positive = 5.0
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0  # greatest probability, at the end
     num_random: Count = 2  # random subnets a step, beside the largest and the smallest
+    distillation: str = "kl"  # of classes: or alpha-divergence, or balanced (forward and reverse)
+    teachers: tuple[str, ...] = ()  # runs, or python:package.module:function that return a module
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # of images: share of the side
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0  # degrees
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     flip: bool = False
     evaluate_every: PositiveInt = 5  # epochs between looks at the smallest and the largest
+
+    @field_validator("distillation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DISTILLATION_NAMES:
+            raise unknown_name("distillation", name, DISTILLATION_NAMES)
+        return name
+
+    @field_validator("teachers")
+    @classmethod
+    def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_function_name(name) for name in names)
 
     @model_validator(mode="after")
     def _something_to_search(self) -> "TrainingConfig":
