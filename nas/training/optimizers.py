@@ -43,6 +43,16 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
+def take_step(optimizer: torch.optim.Optimizer, admitted: Tensor) -> None:
+    """Take a step if a boolean of no dimensions says so; without waiting for a GPU to say it."""
+    if admitted.is_cuda:
+        # what fused optimisers read of a gradient scaler: with it set, they change nothing
+        optimizer.found_inf = (~admitted).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif admitted:
+        optimizer.step()
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Return all state of the optimiser, by name of the state and of the parameter."""
     return {
