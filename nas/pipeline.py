@@ -43,7 +43,10 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
+from nas.teachers import load_teachers
 from nas.training import STRATEGIES
+from nas.training.device import training_device
+from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Trainer
@@ -145,7 +148,7 @@ def train(where: RunLike) -> Path:
     """Train the supernet, or go on where it stopped; return the checkpoint's path."""
     this = open_run(where)
     with this.stage("train"):
-        supernet = new_supernet(this)
+        config, supernet = this.recipe.training, new_supernet(this)
         evaluator = subnet_evaluator(this, supernet)
         ends = {
             "smallest_accuracy": this.space.decode(this.space.smallest()[0]),
@@ -159,16 +162,21 @@ def train(where: RunLike) -> Path:
             supernet,
             this.data,
             this.task,
-            this.recipe.training,
+            config,
             this.recipe.seed,
-            this.checkpoint_path,
-            this.metrics,
-            evaluate,
+            STRATEGIES[config.strategy](this.space, config),
+            checkpoint_path=this.checkpoint_path,
+            metrics=this.metrics,
+            evaluate=evaluate,
+            teachers=load_teachers(this),
+            device=training_device(config.device),
         )
-        trainer.resume()
+        damage = trainer.resume()
+        if damage is not None:
+            say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:
             trainer.train(advance)
-    for last in this.metrics.read()[-1:]:
+    for last in epoch_records(this.metrics.read())[-1:]:
         if set(ends) <= set(last):
             metric = this.task.metric
             values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ends}

@@ -55,6 +55,11 @@ class Task:
         """Tell whether targets are class numbers."""
         return self.config.classification
 
+    @property
+    def hint_at_functions(self) -> str:
+        """Words for errors that a function of the user's may have caused."""
+        return f", and look at what {self.config.loss} returns" if self.loss_function else ""
+
     def training_loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar that can be followed back.
 

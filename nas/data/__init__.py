@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nas.config import DataConfig, TrainingConfig
 from nas.data import images, sequences, tokens
-from nas.data.dataset import NOUNS, Dataset, Split
+from nas.data.dataset import NOUNS, Dataset, Split, as_tensor
 from nas.data.sources import Parts, Source
 from search_spaces import InputError, unknown_name
 
@@ -32,17 +30,17 @@ class Modality:
 
     sources: Mapping[str, Source]
     dataset: Callable[[Parts, DataConfig, int, bool], Dataset]
-    tensors: Callable[[Dataset, tuple[npt.NDArray[Any], ...]], Inputs]
+    normalised: Callable[[Dataset, Inputs], Inputs]
     augment: Callable[[Inputs, TrainingConfig, torch.Generator], Inputs]
 
 
 MODALITIES: dict[str, Modality] = {
     "image": Modality(
-        images.SOURCES, images.image_dataset, images.image_tensors, _augmented_images
+        images.SOURCES, images.image_dataset, images.normalised_images, _augmented_images
     ),
-    "tokens": Modality(tokens.SOURCES, tokens.token_dataset, tokens.token_tensors, _unchanged),
+    "tokens": Modality(tokens.SOURCES, tokens.token_dataset, tokens.long_tokens, _unchanged),
     "sequence": Modality(
-        sequences.SOURCES, sequences.sequence_dataset, sequences.sequence_tensors, _unchanged
+        sequences.SOURCES, sequences.sequence_dataset, sequences.normalised_sequences, _unchanged
     ),
 }
 WITHOUT_PLACE = ("digits", "docstrings")
@@ -118,7 +116,12 @@ def _no_such_source(kind: str, modality: str, space: str) -> InputError:
 
 def input_tensors(data: Dataset, split: Split, index: np.ndarray | slice = slice(None)) -> Inputs:
     """Return the inputs at `index` as the network takes them: normalised, without augmentation."""
-    return MODALITIES[data.modality].tensors(data, tuple(one[index] for one in split.inputs))
+    return normalised(data, tuple(as_tensor(one[index]) for one in split.inputs))
+
+
+def normalised(data: Dataset, inputs: Inputs) -> Inputs:
+    """Return inputs that are as the data holds them as the network takes them."""
+    return MODALITIES[data.modality].normalised(data, inputs)
 
 
 def augment(
@@ -148,8 +151,10 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Split",
+    "as_tensor",
     "augment",
     "check_augmentation",
     "input_tensors",
     "load_data",
+    "normalised",
 ]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from nas.config import DataConfig
 from nas.data.targets import check_kinds, class_name, count_outputs
@@ -99,6 +101,12 @@ class Samples:
 
     parts: Mapping[str, Split]
     class_names: Sequence[str] | None = None
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor, without a copy where it is in memory and in order."""
+    in_order = np.ascontiguousarray(array)
+    return torch.from_numpy(in_order if in_order.flags.writeable else in_order.copy())
 
 
 def split_dataset(

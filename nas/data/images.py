@@ -92,12 +92,13 @@ def _mean_and_std(channel: Array) -> tuple[float, float]:
     return mean, float(np.sqrt(shares @ (levels - mean) ** 2))
 
 
-def image_tensors(data: Dataset, inputs: tuple[Array, ...]) -> tuple[Tensor, ...]:
+def normalised_images(data: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return images n x c x h x w float32 of mean 0 and deviation 1, channels last in memory."""
-    mean = torch.tensor(data.mean).view(1, -1, 1, 1) * 255
-    std = torch.tensor(data.std).view(1, -1, 1, 1) * 255
-    images = torch.from_numpy(np.ascontiguousarray(inputs[0])).float()
-    return (((images - mean) / std).contiguous(memory_format=torch.channels_last),)
+    device = inputs[0].device
+    mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1) * 255
+    std = torch.tensor(data.std, device=device).view(1, -1, 1, 1) * 255
+    images = (inputs[0].float() - mean) / std
+    return (images.contiguous(memory_format=torch.channels_last),)
 
 
 def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:

@@ -20,6 +20,7 @@ from nas.reporting.search_facts import (
 from nas.run_directory import Run, RunFile, StageState
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.training.checkpoint import read_state
+from nas.training.metrics import epoch_records
 from search_spaces import build_space
 
 
@@ -125,7 +126,7 @@ def _training(run: Run) -> TrainingFacts:
         state = read_state(run.checkpoint_path)
         epoch, epochs = int(state["epoch"]), int(state["epochs"])
         sha256 = str(state["sha256"]) if epoch >= epochs else None
-    return TrainingFacts(run.metrics.read(), epoch, epochs, sha256)
+    return TrainingFacts(epoch_records(run.metrics.read()), epoch, epochs, sha256)
 
 
 def _measured(

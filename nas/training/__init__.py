@@ -4,9 +4,13 @@ from collections.abc import Callable
 
 from nas.config import TrainingConfig
 from nas.training.sandwich import Sandwich
+from nas.training.single_path import SinglePath
 from nas.training.strategy import Strategy
 from search_spaces import SearchSpace
 
-STRATEGIES: dict[str, Callable[[SearchSpace, TrainingConfig], Strategy]] = {"sandwich": Sandwich}
+STRATEGIES: dict[str, Callable[[SearchSpace, TrainingConfig], Strategy]] = {
+    "single-path": SinglePath,
+    "sandwich": Sandwich,
+}
 
 __all__ = ["STRATEGIES", "Strategy"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.config import TrainingConfig
+from search_spaces.channel_order import Orders, reorder
 
 STATE_PREFIX = "optimizer."
 ADAM_SECOND_DECAY = 0.999
@@ -42,6 +43,16 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
+def take_step(optimizer: torch.optim.Optimizer, admitted: Tensor) -> None:
+    """Take a step if a boolean of no dimensions says so; without waiting for a GPU to say it."""
+    if admitted.is_cuda:
+        # what fused optimisers read of a gradient scaler: with it set, they change nothing
+        optimizer.found_inf = (~admitted).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif admitted:
+        optimizer.step()
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Return all state of the optimiser, by name of the state and of the parameter."""
     return {
@@ -64,3 +75,16 @@ def restore_optimizer(
         if name in parameters:
             layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
             optimizer.state[parameters[name]][key] = value.to(memory_format=layout)
+
+
+def reorder_state(optimizer: torch.optim.Optimizer, module: nn.Module, orders: Orders) -> None:
+    """Let the state of the optimiser follow the weights of a module into other orders of channels.
+
+    State of another shape than its weight (numbers of steps) stays.
+    """
+    parameters = dict(module.named_parameters())
+    for name in orders:
+        weight = parameters[name]
+        for value in optimizer.state.get(weight, {}).values():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                reorder({name: value}, orders)

@@ -1,29 +1,29 @@
 """The sandwich rule with in-place distillation."""
 
-import numpy as np
-
-from nas.config import TrainingConfig
-from nas.training.strategy import TrainingSubnet
+from nas.config import TrainingConfig, chosen
+from nas.training.strategy import StepContext, Strategy, TrainingStep, TrainingSubnet
 from search_spaces import SearchSpace
 
 
-class Sandwich:
-    """Each step trains the largest on labels, then random ones and the smallest on its logits.
+class Sandwich(Strategy):
+    """Each step trains the largest on labels, then random ones and the smallest on its outputs.
 
-    Yu and Huang, Universally Slimmable Networks (arXiv:1903.05134); Yu et al., BigNAS
-    (arXiv:2003.11142).
+    The largest alone is regularised. Yu and Huang, Universally Slimmable Networks
+    (arXiv:1903.05134); Yu et al., BigNAS (arXiv:2003.11142).
     """
 
     def __init__(self, space: SearchSpace, config: TrainingConfig) -> None:
         self._space = space
-        self._num_random = config.num_random
-        self._largest = TrainingSubnet(space.decode(space.largest()[0]), "labels")
-        self._smallest = TrainingSubnet(space.decode(space.smallest()[0]), "teacher")
+        self._num_random = chosen(config.num_random)
+        largest, smallest = (space.decode(row[0]) for row in (space.largest(), space.smallest()))
+        self._largest = TrainingSubnet(largest, "largest", "labels", regularisation=1.0)
+        self._smallest = TrainingSubnet(smallest, "smallest", "teacher")
 
-    def step(self, epoch: int, rng: np.random.Generator) -> list[TrainingSubnet]:
+    def step(self, context: StepContext) -> TrainingStep:
         """Return largest, `num_random` random ones, smallest."""
         random = [
-            TrainingSubnet(self._space.decode(genome), "teacher")
-            for genome in self._space.sample(self._num_random, rng)
+            TrainingSubnet(self._space.decode(genome), "random", "teacher")
+            for genome in self._space.sample(self._num_random, context.rng)
         ]
-        return [self._largest, *random, self._smallest]
+        subnets = (self._largest, *random, self._smallest)
+        return TrainingStep(subnets, teacher=self._largest.architecture)
