@@ -190,8 +190,8 @@ class TrainingConfig(Section):
                 elif name not in own and taken in takers:
                     having = [taker for taker, options in takers.items() if name in options]
                     raise InputError(
-                        f"{name} is of the {choice} {' and '.join(having)}, not of {taken}: "
-                        f"leave it out or change training.{choice}"
+                        f"{name} is an option of {', '.join(having)}, not of {taken}: leave it "
+                        f"out or change training.{choice}"
                     )
         return filled
 

@@ -298,8 +298,7 @@ class Trainer:
         config, share = self._config, subnet.regularisation
         if config.adaptive_dropout:
             space = self.supernet.space
-            genome = space.encode(subnet.architecture)[None]
-            share = float(dropout_share(space, genome)[0])
+            share = float(dropout_share(space, space.encode(subnet.architecture))[0])
         drop_path = config.drop_path * subnet.regularisation * progress / config.epochs
         dropout = config.dropout * share
         if not (drop_path or dropout):
