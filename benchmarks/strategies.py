@@ -24,7 +24,11 @@ COLUMNS = (
     "seed",
     "epochs",
     "seconds",
-    *(f"{who}_{what}" for what in ("accuracy", "loss") for who in ("smallest", "random", "largest")),
+    *(
+        f"{who}_{what}"
+        for what in ("accuracy", "loss")
+        for who in ("smallest", "random", "largest")
+    ),
     "least_random_accuracy",
     "audit_kendall",
     "audit_subnets",
