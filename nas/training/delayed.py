@@ -30,3 +30,7 @@ class Delayed(Strategy):
         share = min(waited / self._ramp, 1.0) if self._ramp else 1.0
         between = self._space.sample(self._num_random, context.rng)
         return sandwich_step(self._space, between, EPSILON + (1 - EPSILON) * share)
+
+    def trains_all(self, progress: float) -> bool:
+        """Tell whether the others have joined in, with all their weight."""
+        return progress >= self._start + self._ramp

@@ -51,6 +51,10 @@ class Progressive(Strategy):
         start = self._start(self._phases.index("expansion"))
         return epoch / epochs <= start < (epoch + 1) / epochs
 
+    def trains_all(self, progress: float) -> bool:
+        """Tell whether every option is open."""
+        return not self._lowest_options(progress).any()
+
     def _start(self, phase: int) -> float:
         """Return the progress at which a phase begins; that of the last but one is the end."""
         return self._full_share + (1 - self._full_share) * phase / len(self._phases)
