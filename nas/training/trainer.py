@@ -255,7 +255,8 @@ class Trainer:
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
-        admitted = self._guard.admits(losses[0], norm)
+        comparable = planned.subnets[0].role == "largest"
+        admitted = self._guard.admits(losses[0], norm, comparable)
         take_step(self._optimizer, admitted)
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
