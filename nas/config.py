@@ -1,5 +1,6 @@
 """Recipes: one frozen, typed model per stage; unknown keys are errors; defaults live here once."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -221,6 +222,19 @@ class TrainingConfig(Section):
     @classmethod
     def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_function_name(name) for name in names)
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "TrainingConfig":
+        if self.strategy not in ("progressive", "sorted"):  # in whose steps there is nothing else
+            return self
+        most = math.inf if self.levels is None else self.levels
+        if not 1 <= chosen(self.num_random) <= most:
+            upper = f" and at most {most} (levels)" if self.levels else ""
+            raise InputError(
+                f"expected training.num_random of at least 1{upper} with the strategy "
+                f"{self.strategy}, got {self.num_random}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_search(self) -> "TrainingConfig":

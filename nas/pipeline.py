@@ -15,12 +15,13 @@ from nas.artifacts import (
     fitted_latency,
     load_supernet,
     new_supernet,
+    predicting_judge,
     proxy_scores,
     save_predictors,
     subnet_evaluator,
     supernet_hash,
 )
-from nas.config import Recipe, load_recipe
+from nas.config import Recipe, TrainingConfig, load_recipe
 from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
@@ -49,7 +50,7 @@ from nas.training.device import training_device
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.starting_weights import check_weights, weights_state
-from nas.training.trainer import Trainer
+from nas.training.trainer import Judge, Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
@@ -87,8 +88,9 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; weights to start from that are absent or of another
-            space; teachers that are absent, untrained or of other classes; another run's directory.
+            data that the space does not take; weights to start from, or a run that is to judge,
+            that are absent or of another space; teachers that are absent, untrained or of other
+            classes; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -105,6 +107,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
             f"{space.name} has none: set it to 0"
         )
+    if not is_run(path):
+        _judge(training, space)
     weights = None if training.weights is None else Path(training.weights)
     if weights is not None and not is_run(path):
         weights_state(weights)  # before data are loaded, which may take long
@@ -115,6 +119,11 @@ def create_run(path: Path, recipe: Recipe) -> Run:
             check_weights(weights, space, training.kernel_transform)
 
     return create_run_directory(path, recipe, fits)
+
+
+def _judge(config: TrainingConfig, space: SearchSpace) -> Judge | None:
+    """Return what judges candidates, where it is not the loss of a mini-batch."""
+    return None if config.judge in (None, "loss") else predicting_judge(config.judge, space.name)
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
@@ -170,6 +179,7 @@ def train(where: RunLike) -> Path:
             metrics=this.metrics,
             evaluate=evaluate,
             teachers=load_teachers(this),
+            judge=_judge(config, this.space),
             device=training_device(config.device),
         )
         damage = trainer.resume()

@@ -6,14 +6,15 @@ from torch import Tensor
 WARM_UP = 20  # steps before spikes are looked for
 MEMORY = 0.98  # of the running averages: about fifty steps
 SPIKE = 10.0  # mean absolute deviations above the average
+TIMES_START = 3.0  # what training began with: subnets that have just joined in are that bad
 
 
 class Guard:
     """Tells good losses from bad ones without waiting for the device.
 
     A loss is bad where it or the norm of the gradients is not finite, or where it jumps: above the
-    running average by ten mean deviations, and above what training began with. The state is one
-    small tensor, which belongs in checkpoints.
+    running average by ten mean deviations, and above three times what training began with. The
+    state is one small tensor, which belongs in checkpoints.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,7 +25,9 @@ class Guard:
         """Return whether a step may be taken, a boolean of no dimensions, and remember its loss."""
         good, average, deviation, first, in_a_row, bad = self.state.unbind()
         finite = torch.isfinite(loss) & torch.isfinite(gradient_norm)
-        jumps = (loss > average + SPIKE * deviation) & (loss > first) & (good >= WARM_UP)
+        jumps = (
+            (loss > average + SPIKE * deviation) & (loss > TIMES_START * first) & (good >= WARM_UP)
+        )
         admitted = finite & ~jumps
         value = torch.where(admitted, loss, average)
         memory = torch.clamp(good / (good + 1), max=MEMORY)  # a plain mean at first

@@ -68,3 +68,7 @@ class Strategy(Protocol):
     def sorts_channels(self, epoch: int, epochs: int) -> bool:
         """Tell whether channels are sorted by importance before an epoch."""
         return False
+
+    def trains_all(self, progress: float) -> bool:
+        """Tell whether every architecture, the smallest too, has its turn from there on."""
+        return True

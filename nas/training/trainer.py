@@ -191,7 +191,8 @@ class Trainer:
         evaluated = epoch == self._config.epochs or epoch % self._config.evaluate_every == 0
         if evaluated:
             record |= self._evaluate(self.supernet)
-            collapsed = self._collapse.look(record)
+            trained = self._strategy.trains_all((epoch - 1) / self._config.epochs)
+            collapsed = self._collapse.look(record) if trained else None
             if collapsed is not None:
                 return collapsed
         self._append(record)
@@ -246,11 +247,11 @@ class Trainer:
         for i, subnet in enumerate(planned.subnets):
             regularisation = self._regularisation(subnet, progress, i)
             outputs = self._run(inputs, subnet.architecture, regularisation)
-            loss = self._loss(subnet, outputs, targets, teacher)
-            (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
+            terms = self._losses(subnet, outputs, targets, teacher)
+            (torch.stack(terms).sum() * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
                 teacher = detached(outputs)
-            losses.append(loss.detach())
+            losses.append(terms[0].detach())
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
@@ -268,16 +269,17 @@ class Trainer:
         outputs: Outputs = self.supernet(sized, architecture, regularisation)
         return outputs
 
-    def _loss(
+    def _losses(
         self, subnet: TrainingSubnet, outputs: Outputs, targets: Tensor, teacher: Outputs | None
-    ) -> Tensor:
-        losses = []
+    ) -> list[Tensor]:
+        """Return the terms of a subnet's loss: that of the labels, if any, comes first."""
+        terms = []
         if subnet.learns_from != "teacher":
-            losses.append(self._task.training_loss(outputs, targets))
+            terms.append(self._task.training_loss(outputs, targets))
         if subnet.learns_from != "labels" or self._teachers:
             assert teacher is not None, "a step's first subnet has no teacher unless it names one"
-            losses.append(self._task.distillation_loss(outputs, teacher))
-        return torch.stack(losses).sum()
+            terms.append(self._task.distillation_loss(outputs, teacher))
+        return terms
 
     def _untrained_teacher(self, planned: TrainingStep, inputs: Inputs) -> Outputs | None:
         """Return the outputs of a teacher that the step does not train."""
