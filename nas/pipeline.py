@@ -44,7 +44,7 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
-from nas.teachers import load_teachers
+from nas.teachers import check_teachers, load_teachers
 from nas.training import STRATEGIES
 from nas.training.device import training_device
 from nas.training.metrics import epoch_records
@@ -89,7 +89,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
             data that the space does not take; weights to start from, or a run that is to judge,
-            that are absent or of another space; another run's directory.
+            that are absent or of another space; teachers that are absent, untrained or of other
+            classes; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -108,13 +109,14 @@ def create_run(path: Path, recipe: Recipe) -> Run:
         )
     if not is_run(path):
         _judge(training, space)
-    if training.weights is None or is_run(path):
-        return create_run_directory(path, recipe)
-    weights = Path(training.weights)
-    weights_state(weights)  # before data are loaded, which may take long
+    weights = None if training.weights is None else Path(training.weights)
+    if weights is not None and not is_run(path):
+        weights_state(weights)  # before data are loaded, which may take long
 
     def fits(space: SearchSpace) -> None:
-        check_weights(weights, space, training.kernel_transform)
+        check_teachers(training.teachers, space)
+        if weights is not None:
+            check_weights(weights, space, training.kernel_transform)
 
     return create_run_directory(path, recipe, fits)
 
