@@ -3,6 +3,7 @@
 Heavy imports wait for the command that needs them, so that `nas --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ Overrides = Annotated[
 def main() -> None:
     """Run the command line; what a user can cause ends in one or two lines and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = _run_command()
     except InputError as error:
         _fail(str(error), BAD_INPUT)
     except ParityError as error:
@@ -64,9 +65,38 @@ def main() -> None:
     sys.exit(code)
 
 
+def _run_command() -> int:
+    """Run the command that was given, under torchrun as one of its processes; return its code.
+
+    What several processes would say, one says.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return int(app(standalone_mode=False) or 0)
+    from nas.training.ranks import SaidElsewhere, torchrun_ranks
+
+    try:
+        with torchrun_ranks() as ranks:
+            code = int(app(standalone_mode=False, obj=ranks) or 0)
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
+            return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SaidElsewhere as said:
+        sys.exit(INTERRUPTED if said.interrupted else BAD_INPUT)
+
+
 def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"nas: {message}\n")
     sys.exit(code)
+
+
+@app.callback()
+def _check_processes(context: typer.Context) -> None:
+    if context.obj is not None and context.invoked_subcommand != "train":
+        raise InputError(
+            f"torchrun is for `nas train` alone; run `nas {context.invoked_subcommand}` without it"
+        )
 
 
 @app.command("run")
@@ -98,6 +128,7 @@ def run_command(
 
 @app.command()
 def train(
+    context: typer.Context,
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
@@ -105,10 +136,17 @@ def train(
     """Train the supernet alone; Ctrl-C and the same command go on at the last epoch.
 
     Example: nas train recipes/digits.toml --out runs/a
+
+    Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
     """
     from nas import pipeline
+    from nas.training.ranks import Ranks
 
-    typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
+    ranks: Ranks = context.obj or Ranks()
+    run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
+    checkpoint = pipeline.train(run, ranks)
+    if ranks.is_first:
+        typer.echo(checkpoint)
 
 
 @app.command("import-weights")

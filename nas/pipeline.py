@@ -49,6 +49,7 @@ from nas.training import STRATEGIES
 from nas.training.device import training_device
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
+from nas.training.ranks import Ranks
 from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Judge, Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
@@ -154,10 +155,14 @@ def run_stages(where: RunLike) -> RunResult:
     )
 
 
-def train(where: RunLike) -> Path:
-    """Train the supernet, or go on where it stopped; return the checkpoint's path."""
-    this = open_run(where)
-    with this.stage("train"):
+def train(where: RunLike, ranks: Ranks | None = None) -> Path:
+    """Train the supernet, or go on where it stopped; return the checkpoint's path.
+
+    Args:
+        ranks: the processes that do so together, of which the first writes and prints.
+    """
+    this, ranks = open_run(where), ranks or Ranks()
+    with this.stage("train") if ranks.is_first else this.threads():
         config, supernet = this.recipe.training, new_supernet(this)
         evaluator = subnet_evaluator(this, supernet)
         ends = {
@@ -180,9 +185,13 @@ def train(where: RunLike) -> Path:
             evaluate=evaluate,
             teachers=load_teachers(this),
             judge=_judge(config, this.space),
-            device=training_device(config.device),
+            device=training_device(config.device, ranks.local_rank),
+            ranks=ranks,
         )
         damage = trainer.resume()
+        if not ranks.is_first:
+            trainer.train()
+            return this.checkpoint_path
         if damage is not None:
             say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:

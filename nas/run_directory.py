@@ -157,6 +157,14 @@ class Run:
             self._record(name, "done", max(seconds, before) if done_before else seconds + before)
         say(f"{name:<11} {seconds:6.1f} s")
 
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Run PyTorch on the recipe's threads, as stages do; for processes beside the one that has
+        the stage.
+        """
+        with _torch_threads(self.recipe.threads):
+            yield
+
     def _record(self, name: str, state: Literal["running", "done"], seconds: float) -> None:
         stage = StageState(state=state, seconds=round(seconds, 3))
         self._file = self._file.model_copy(update={"stages": {**self.stages, name: stage}})
