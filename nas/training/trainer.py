@@ -33,7 +33,8 @@ from nas.training.starting_weights import load_weights, start_from
 from nas.training.strategy import StepContext, Strategy, TrainingStep, TrainingSubnet
 from nas.training.tally import Tally
 from search_spaces import Architecture, InputError, Population, unknown_name
-from search_spaces.supernet import DropPath, Supernet, resize
+from search_spaces.regularisation import Regularisation
+from search_spaces.supernet import Supernet, resize
 
 Evaluate = Callable[[Supernet], dict[str, float]]
 Report = Callable[[int, str], None]  # steps done, a few words
@@ -233,8 +234,8 @@ class Trainer:
         teacher = self._untrained_teacher(planned, inputs)
         losses = []
         for subnet in planned.subnets:
-            drop_path = self._drop_path(subnet, progress)
-            outputs = self._run(inputs, subnet.architecture, drop_path)
+            dropped = self._regularisation(subnet, progress)
+            outputs = self._run(inputs, subnet.architecture, dropped)
             loss = self._loss(subnet, outputs, targets, teacher)
             (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
@@ -248,10 +249,10 @@ class Trainer:
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
     def _run(
-        self, inputs: Inputs, architecture: Architecture, drop_path: DropPath | None = None
+        self, inputs: Inputs, architecture: Architecture, dropped: Regularisation | None = None
     ) -> Outputs:
         sized = resize(inputs, self.supernet.inputs(architecture).values())
-        outputs: Outputs = self.supernet(sized, architecture, drop_path)
+        outputs: Outputs = self.supernet(sized, architecture, dropped)
         return outputs
 
     def _loss(
@@ -272,13 +273,16 @@ class Trainer:
         with torch.no_grad():
             return self._run(inputs, planned.teacher)
 
-    def _drop_path(self, subnet: TrainingSubnet, progress: float) -> DropPath | None:
-        """Return what is dropped at a progress in epochs: linearly more (arXiv:1707.07012)."""
-        share = progress / self._config.epochs * subnet.regularisation
-        if not self._config.drop_path * share:
+    def _regularisation(self, subnet: TrainingSubnet, progress: float) -> Regularisation | None:
+        """Return what is dropped at a progress in epochs: of paths linearly more
+        (arXiv:1707.07012).
+        """
+        drop_path = self._config.drop_path * progress / self._config.epochs * subnet.regularisation
+        dropout = self._config.dropout * subnet.regularisation
+        if not drop_path and not dropout:
             return None
         place = (self.next_epoch, self.next_step, self._ranks.rank)
-        return DropPath(self._config.drop_path * share, self._generator(DROPPED, *place))
+        return Regularisation(self._generator(DROPPED, *place), drop_path, dropout)
 
     def _fresh_losses(self, population: Population) -> npt.NDArray[np.float64]:
         """Return the losses of n genomes on a mini-batch that the step does not train on."""
