@@ -14,6 +14,7 @@ import typer
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
+from nas.cli_train import audit, finetune
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError
 
@@ -34,6 +35,8 @@ app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
 app.command()(proxies)
+app.command()(finetune)
+app.command()(audit)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
 
@@ -296,6 +299,9 @@ def export(
         str | None, typer.Option(help="Search and export one subnet for each: 1,2,4 or 20%,50%.")
     ] = None,
     front: Annotated[bool, typer.Option(help="Export the whole front of the last search.")] = False,
+    inherited: Annotated[
+        bool, typer.Option("--inherited", help="The supernet's weights, also of fine-tuned ones.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export subnets as ONNX folders that were proven equal and measured.
@@ -307,18 +313,23 @@ def export(
 
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
+    if budgets is not None and inherited:
+        raise InputError(
+            "--inherited goes with ARCH and --front: a search takes fine-tuned weights"
+        )
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
     opened = open_run(run)  # once, for all of them
     names = pipeline.front_ids(opened) if front else [str(architecture)]
-    results = [pipeline.export(opened, name) for name in names]
+    results = [pipeline.export(opened, name, inherited=inherited) for name in names]
     if as_json:
         rows = [result.model_dump(mode="json") for result in results]
         print_json({"exports": rows} if front else rows[0])
         return
     for result in results:
-        typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
+        words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
+        typer.echo(f"{result.directory}  {words}")
 
 
 def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:

@@ -25,6 +25,9 @@ from nas.config import Recipe, TrainingConfig, load_recipe
 from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
+from nas.finetuning.audit import AuditReport, audit_run
+from nas.finetuning.fine_tuned import fine_tune
+from nas.finetuning.single_training import SingleTraining
 from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import (
     FittedAccuracy,
@@ -205,6 +208,73 @@ def train(where: RunLike, ranks: Ranks | None = None) -> Path:
     return this.checkpoint_path
 
 
+def finetune(
+    where: RunLike,
+    architecture: str,
+    *,
+    epochs: int = 5,
+    learning_rate: float | None = None,
+    **settings: Any,
+) -> SingleTraining:
+    """Train a subnet of a run on, distilled from the largest, or go on where that stopped.
+
+    `export` and `search` then take its weights.
+
+    Args:
+        architecture: as for `export`.
+        learning_rate: a tenth of the recipe's without; it falls to 0 as a cosine.
+        settings: others of the recipe's section `training`.
+
+    Raises:
+        InputError: no such architecture; a run that is not trained to the end; a bad setting, or
+            others than an earlier fine-tuning of this subnet had.
+    """
+    this = open_run(where)
+    with this.stage("finetune"):
+        supernet_hash(this)  # before data are loaded, which may take long
+        chosen = find_architecture(this, architecture)
+        with progress_bar("finetune", 1) as advance:
+            return fine_tune(
+                this,
+                chosen,
+                epochs,
+                learning_rate,
+                settings,
+                lambda done, total, note: advance(done, note, total),
+            )
+
+
+def audit(
+    where: RunLike,
+    *,
+    subnets: int = 8,
+    epochs: int = 1,
+    alone: bool = False,
+    seed: int | None = None,
+) -> AuditReport:
+    """Tell how well inherited quality ranks subnets: some are trained alone, and compared.
+
+    Args:
+        subnets: how many, spread over the range of MACs.
+        epochs: of each, on labels, without a teacher.
+        alone: from fresh weights, instead of inherited ones.
+        seed: of the choice of subnets and of their training; the recipe's without.
+
+    Raises:
+        InputError: a run that is not trained to the end, or too few subnets.
+    """
+    this = open_run(where)
+    with this.stage("audit"), progress_bar("audit", 1) as advance:
+        return audit_run(
+            this,
+            subnets,
+            epochs,
+            "fresh" if alone else "inherited",
+            this.recipe.seed if seed is None else seed,
+            lambda done, total, note: advance(done, note, total),
+        )
+
+
 def import_weights(
     space: str, file: Path | str, out: Path | str | None = None
 ) -> dict[str, object]:
@@ -359,19 +429,21 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str) -> ExportResult:
-    """Export one subnet of a run as a verified folder.
+def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+    """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
+    them.
 
     Args:
         architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
             file or the family's text form.
+        inherited: take the supernet's weights in any case.
 
     Raises:
         InputError: no such architecture; the nearest known ids are named.
     """
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture))
+        return export_architecture(this, find_architecture(this, architecture), inherited)
 
 
 def front_ids(where: RunLike) -> list[str]:

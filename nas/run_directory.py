@@ -71,6 +71,8 @@ class Run:
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
         self.validations = AppendLog(path / "search" / "validations.jsonl")
+        self.finetuned_path = path / "finetuned"
+        self.audit_path = path / "audit"
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 
