@@ -86,7 +86,7 @@ def depthwise_convolution(inputs: Tensor, kernels: Tensor, stride: int) -> Tenso
     if kernels.shape[2:] == (1, 1) and stride == 1:
         return inputs * kernels.view(1, -1, 1, 1)
     if torch.is_grad_enabled() and (inputs.requires_grad or kernels.requires_grad):
-        outputs: Tensor = _DepthwiseFunction.apply(inputs, kernels, stride, padding)
+        outputs: Tensor = _DepthwiseFunction.apply(inputs, kernels, stride, padding)  # type: ignore[no-untyped-call]
         return outputs
     return F.conv2d(inputs, kernels, None, stride, padding, 1, len(kernels))
 
@@ -109,7 +109,7 @@ class _DepthwiseFunction(torch.autograd.Function):
         return F.conv2d(inputs, kernels, None, stride, padding, 1, len(kernels))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, kernels = ctx.saved_tensors
         of_inputs = of_kernels = None
