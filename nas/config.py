@@ -453,6 +453,24 @@ def read_search_settings(overrides: Iterable[str]) -> dict[str, Any]:
     return data
 
 
+def read_training_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `training.key=value` settings.
+
+    Raises:
+        InputError: another form, another section, or an unknown key (the nearest valid one is
+            named).
+    """
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+    _check_keys(data, Recipe, "")
+    for section in data:
+        if section != "training":
+            raise InputError(f"expected --set training.key=value, got one of {section!r}")
+    settings: dict[str, Any] = data.get("training", {})
+    return settings
+
+
 def check_recipe(data: Mapping[str, Any]) -> Recipe:
     """Validate a recipe given as nested mappings.
 

@@ -25,6 +25,9 @@ from nas.config import Recipe, TrainingConfig, load_recipe
 from nas.device import run_device
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
+from nas.finetuning.audit import AuditReport, audit_run
+from nas.finetuning.fine_tuned import fine_tune
+from nas.finetuning.single_training import SingleTraining
 from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import (
     FittedAccuracy,
@@ -44,11 +47,12 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
-from nas.teachers import load_teachers
+from nas.teachers import check_teachers, load_teachers
 from nas.training import STRATEGIES
 from nas.training.device import training_device
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
+from nas.training.ranks import Ranks
 from nas.training.starting_weights import check_weights, weights_state
 from nas.training.trainer import Judge, Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
@@ -89,7 +93,8 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
             data that the space does not take; weights to start from, or a run that is to judge,
-            that are absent or of another space; another run's directory.
+            that are absent or of another space; teachers that are absent, untrained or of other
+            classes; another run's directory.
     """
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
@@ -108,13 +113,14 @@ def create_run(path: Path, recipe: Recipe) -> Run:
         )
     if not is_run(path):
         _judge(training, space)
-    if training.weights is None or is_run(path):
-        return create_run_directory(path, recipe)
-    weights = Path(training.weights)
-    weights_state(weights)  # before data are loaded, which may take long
+    weights = None if training.weights is None else Path(training.weights)
+    if weights is not None and not is_run(path):
+        weights_state(weights)  # before data are loaded, which may take long
 
     def fits(space: SearchSpace) -> None:
-        check_weights(weights, space, training.kernel_transform)
+        check_teachers(training.teachers, space)
+        if weights is not None:
+            check_weights(weights, space, training.kernel_transform)
 
     return create_run_directory(path, recipe, fits)
 
@@ -152,10 +158,14 @@ def run_stages(where: RunLike) -> RunResult:
     )
 
 
-def train(where: RunLike) -> Path:
-    """Train the supernet, or go on where it stopped; return the checkpoint's path."""
-    this = open_run(where)
-    with this.stage("train"):
+def train(where: RunLike, ranks: Ranks | None = None) -> Path:
+    """Train the supernet, or go on where it stopped; return the checkpoint's path.
+
+    Args:
+        ranks: the processes that do so together, of which the first writes and prints.
+    """
+    this, ranks = open_run(where), ranks or Ranks()
+    with this.stage("train") if ranks.is_first else this.threads():
         config, supernet = this.recipe.training, new_supernet(this)
         evaluator = subnet_evaluator(this, supernet)
         ends = {
@@ -178,9 +188,13 @@ def train(where: RunLike) -> Path:
             evaluate=evaluate,
             teachers=load_teachers(this),
             judge=_judge(config, this.space),
-            device=training_device(config.device),
+            device=training_device(config.device, ranks.local_rank),
+            ranks=ranks,
         )
         damage = trainer.resume()
+        if not ranks.is_first:
+            trainer.train()
+            return this.checkpoint_path
         if damage is not None:
             say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:
@@ -192,6 +206,73 @@ def train(where: RunLike) -> Path:
             words = ", ".join(f"{name} {value}" for name, value in values.items())
             say(f"            validation {metric}: {words}")
     return this.checkpoint_path
+
+
+def finetune(
+    where: RunLike,
+    architecture: str,
+    *,
+    epochs: int = 5,
+    learning_rate: float | None = None,
+    **settings: Any,
+) -> SingleTraining:
+    """Train a subnet of a run on, distilled from the largest, or go on where that stopped.
+
+    `export` and `search` then take its weights.
+
+    Args:
+        architecture: as for `export`.
+        learning_rate: a tenth of the recipe's without; it falls to 0 as a cosine.
+        settings: others of the recipe's section `training`.
+
+    Raises:
+        InputError: no such architecture; a run that is not trained to the end; a bad setting, or
+            others than an earlier fine-tuning of this subnet had.
+    """
+    this = open_run(where)
+    with this.stage("finetune"):
+        supernet_hash(this)  # before data are loaded, which may take long
+        chosen = find_architecture(this, architecture)
+        with progress_bar("finetune", 1) as advance:
+            return fine_tune(
+                this,
+                chosen,
+                epochs,
+                learning_rate,
+                settings,
+                lambda done, total, note: advance(done, note, total),
+            )
+
+
+def audit(
+    where: RunLike,
+    *,
+    subnets: int = 8,
+    epochs: int = 1,
+    alone: bool = False,
+    seed: int | None = None,
+) -> AuditReport:
+    """Tell how well inherited quality ranks subnets: some are trained alone, and compared.
+
+    Args:
+        subnets: how many, spread over the range of MACs.
+        epochs: of each, on labels, without a teacher.
+        alone: from fresh weights, instead of inherited ones.
+        seed: of the choice of subnets and of their training; the recipe's without.
+
+    Raises:
+        InputError: a run that is not trained to the end, or too few subnets.
+    """
+    this = open_run(where)
+    with this.stage("audit"), progress_bar("audit", 1) as advance:
+        return audit_run(
+            this,
+            subnets,
+            epochs,
+            "fresh" if alone else "inherited",
+            this.recipe.seed if seed is None else seed,
+            lambda done, total, note: advance(done, note, total),
+        )
 
 
 def import_weights(
@@ -348,19 +429,21 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str) -> ExportResult:
-    """Export one subnet of a run as a verified folder.
+def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+    """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
+    them.
 
     Args:
         architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
             file or the family's text form.
+        inherited: take the supernet's weights in any case.
 
     Raises:
         InputError: no such architecture; the nearest known ids are named.
     """
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture))
+        return export_architecture(this, find_architecture(this, architecture), inherited)
 
 
 def front_ids(where: RunLike) -> list[str]:

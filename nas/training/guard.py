@@ -3,19 +3,17 @@
 import torch
 from torch import Tensor
 
-WARM_UP = 20  # losses before spikes are looked for
+WARM_UP = 20  # steps before spikes are looked for
 MEMORY = 0.98  # of the running averages: about fifty steps
 SPIKE = 10.0  # mean absolute deviations above the average
-TIMES_START = 3.0  # what training began with
 
 
 class Guard:
     """Tells good losses from bad ones without waiting for the device.
 
     A loss is bad where it or the norm of the gradients is not finite, or where it jumps: above the
-    running average by ten mean deviations, and above three times what training began with. Only
-    losses of one and the same subnet are compared: from weights that are good for the largest,
-    others begin much worse. The state is one small tensor, which belongs in checkpoints.
+    running average by ten mean deviations, and above what training began with. Only losses of one
+    and the same subnet are compared. The state is one small tensor, which belongs in checkpoints.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,9 +27,7 @@ class Guard:
         """
         good, average, deviation, first, in_a_row, bad = self.state.unbind()
         finite = torch.isfinite(loss) & torch.isfinite(gradient_norm)
-        jumps = (
-            (loss > average + SPIKE * deviation) & (loss > TIMES_START * first) & (good >= WARM_UP)
-        )
+        jumps = (loss > average + SPIKE * deviation) & (loss > first) & (good >= WARM_UP)
         admitted = finite & ~(jumps & comparable)
         counted = admitted & comparable
         value = torch.where(counted, loss, average)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from search_spaces import Architecture, Population
 
-Role = Literal["largest", "random", "smallest"]
+Role = Literal["largest", "random", "smallest", "alone"]
 
 
 @dataclass(frozen=True)

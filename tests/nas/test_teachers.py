@@ -11,8 +11,9 @@ import torch
 from nas.artifacts import load_supernet, new_supernet, subnet_evaluator
 from nas.config import check_recipe
 from nas.data import input_tensors
+from nas.pipeline import create_run
 from nas.run_directory import Run, create_run_directory
-from nas.teachers import _check_data, load_teachers
+from nas.teachers import _check_meaning, load_teachers
 from nas.training.checkpoint import read_state, save_checkpoint
 from search_spaces import InputError
 from search_spaces.python_name import source_sha256
@@ -131,19 +132,19 @@ def test_a_run_does_not_teach_itself(taught):
 
 def test_a_run_of_other_classes_says_how_many(taught, tmp_path):
     other = new_run(tmp_path / "other", trained=2, data=images(tmp_path / "x.npz", classes=7))
-    with pytest.raises(InputError, match=r"other has 7 classes, the data has 10"):
+    with pytest.raises(InputError, match=r"other is for 7 classes, the data has 10"):
         load(taught, other.path)
 
 
 def test_a_run_of_other_channels_is_refused(taught, tmp_path):
     other = new_run(tmp_path / "other", trained=2, data=images(tmp_path / "x.npz", channels=3))
-    with pytest.raises(InputError, match=r"largest subnet of .*other takes .*\(3, .*got \(1, "):
+    with pytest.raises(InputError, match=r"other is for 3 input channels, the data has 1"):
         load(taught, other.path)
 
 
 def test_a_run_of_texts_does_not_teach_images(taught, tmp_path):
     other = new_run(tmp_path / "other", trained=2, **OWN_TEXTS)
-    with pytest.raises(InputError, match=r"other was trained on texts, the data are images"):
+    with pytest.raises(InputError, match=r"other takes texts, the data are images"):
         load(taught, other.path)
 
 
@@ -151,7 +152,7 @@ def test_a_run_of_another_vocabulary_is_refused(tmp_path):
     other = new_run(tmp_path / "other", trained=2, **OWN_TEXTS)
     data = {**OWN_TEXTS["data"], "vocabulary": 200}
     run = new_run(tmp_path / "run", **{**OWN_TEXTS, "data": data})
-    with pytest.raises(InputError, match=r"other has a vocabulary of 4096, the data one of 200"):
+    with pytest.raises(InputError, match=r"other is for 4096 vocabulary, the data has 200"):
         load(run, other.path)
 
 
@@ -159,11 +160,11 @@ def test_a_run_of_other_ids_or_of_another_order_of_classes_is_refused(taught, di
     data = taught.data
     backwards = replace(data, class_names=data.class_names[::-1])
     with pytest.raises(InputError, match=r"run has the classes in another order.*9, 8.*0, 1"):
-        _check_data("run", backwards, data)
-    _check_data("run", replace(data, class_names=tuple("abcdefghij")), data)
+        _check_meaning("run", backwards, data)
+    _check_meaning("run", replace(data, class_names=tuple("abcdefghij")), data)
     with pytest.raises(InputError, match="another tokenizer"):
-        _check_data("run", replace(data, tokenizer="{1}"), replace(data, tokenizer="{2}"))
-    _check_data("run", replace(data, tokenizer="{1}"), data)
+        _check_meaning("run", replace(data, tokenizer="{1}"), replace(data, tokenizer="{2}"))
+    _check_meaning("run", replace(data, tokenizer="{1}"), data)
 
 
 def test_a_run_with_two_outputs_is_refused_on_either_side(taught, tmp_path):
@@ -175,7 +176,7 @@ def test_a_run_with_two_outputs_is_refused_on_either_side(taught, tmp_path):
         },
     }
     other = new_run(tmp_path / "other", trained=2, **sections)
-    with pytest.raises(InputError, match=r"other: expected one output, a tensor, got 2"):
+    with pytest.raises(InputError, match=r"other has the outputs logits, parity; one"):
         load(taught, other.path)
     with pytest.raises(InputError, match=r"one output, own-two-headed@1 has logits, parity"):
         load(other, f"{HERE}:ten_classes")
@@ -197,7 +198,7 @@ def test_a_function_gives_a_module_of_the_users_own(taught):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nine_classes", "has 9 classes, the data has 10"),
+        ("nine_classes", "is for 9 classes, the data has 10"),
         ("larger_images", "raised RuntimeError"),
         ("a_map", r"expected outputs 2 x 10 for 2 samples, got \(2, 10, 6, 6\)"),
         ("two_outputs", "expected one output, a tensor, got 2"),
@@ -210,6 +211,24 @@ def test_functions_that_give_no_teacher_are_refused_in_one_line(taught, name, wo
     with pytest.raises(InputError, match=rf"training\.teachers: {HERE}:{name}.*{words}") as error:
         load(taught, f"{HERE}:{name}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere", "nowhere is not a run"),
+        (f"{HERE}:absent", "can be imported"),
+        ("untrained", "no checkpoint"),
+        ("of_seven", "is for 7 classes, the data has 10"),
+    ],
+)
+def test_no_run_is_made_for_a_teacher_that_cannot_teach(tmp_path, monkeypatch, name, words):
+    monkeypatch.chdir(tmp_path)
+    new_run(tmp_path / "untrained")
+    new_run(tmp_path / "of_seven", trained=2, data=images(tmp_path / "x.npz", classes=7))
+    with pytest.raises(InputError, match=rf"training\.teachers: .*{words}"):
+        create_run(tmp_path / "run", check_recipe({"training": {"teachers": [name]}}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_names_of_another_form_are_refused():
