@@ -45,12 +45,26 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 def take_step(optimizer: torch.optim.Optimizer, admitted: Tensor) -> None:
     """Take a step if a boolean of no dimensions says so; without waiting for a GPU to say it."""
+    _begin_momentum(optimizer)
     if admitted.is_cuda:
         # what fused optimisers read of a gradient scaler: with it set, they change nothing
         optimizer.found_inf = (~admitted).float()  # type: ignore[attr-defined]
         optimizer.step()
     elif admitted:
         optimizer.step()
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Let momentum begin at zero, weight by weight.
+
+    Fused descent begins it for all weights or for none, while subnets come to new weights at any
+    step; and where its first step is not admitted, it would go on from memory that nothing wrote.
+    """
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
+            for parameter in group["params"]:
+                if parameter.grad is not None and not optimizer.state[parameter]:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
