@@ -44,6 +44,37 @@ def test_training_goes_on_as_if_channels_had_always_been_in_their_order(name):
 def test_an_optimiser_without_state_stays_so():
     supernet = Supernet(build_space("resnet-digits"))
     config = TrainingConfig()
-    optimizer = OPTIMIZERS["sgd"](parameter_groups(supernet, 0.0), config)
+    optimizer = OPTIMIZERS["adamw"](parameter_groups(supernet, 0.0), config)
     reorder_state(optimizer, supernet, channel_orders(supernet))
     assert not optimizer.state
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_is_as_published_where_a_step_lacks_gradients(momentum):
+    """Against plain SGD, on weights that get their first gradients in different steps."""
+    config = TrainingConfig(momentum=momentum, learning_rate=0.1)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    class Weights(torch.nn.Module):
+        def __init__(self, values):
+            super().__init__()
+            self.all = torch.nn.ParameterList(value.clone() for value in values)
+
+    values = [draw(3, 2), draw(4), draw(2, 2)]
+    ours, plain = Weights(values), Weights(values)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(ours, 0.01), config)
+    groups = parameter_groups(plain, 0.01)
+    reference = torch.optim.SGD(
+        groups, lr=0.1, momentum=momentum, nesterov=momentum > 0, foreach=False
+    )
+    for present in ((0,), (0, 1), (1, 2), (0, 1, 2)):
+        gradients = {i: draw(*values[i].shape) for i in present}
+        for module, its_optimizer in ((ours, optimizer), (plain, reference)):
+            for i, parameter in enumerate(module.all):
+                parameter.grad = gradients[i].clone() if i in gradients else None
+            its_optimizer.step()
+    for found, expected in zip(ours.all, plain.all, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
