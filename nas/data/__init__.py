@@ -48,6 +48,7 @@ FORMS = {
     "digits": "digits",
     "docstrings": "docstrings",
     "npz": "npz:PATH",
+    "npy": "npy:DIR",
     "text": "text:PATH",
     "parquet": "parquet:PATH",
     "folder": "folder:PATH",
@@ -67,13 +68,15 @@ def load_data(
     """Load, check and split a data set.
 
     Sources of images: `digits` (embedded: scikit-learn's handwritten digits), `npz:PATH` (`x`
-    uint8 NHW or NHWC, `y`), `parquet:PATH`, `folder:PATH` and `hub:NAME` (Hugging Face `datasets`,
-    columns `image` and `label`). Of sequences: the same images of one channel, whose columns are
-    frames, and `npz:PATH` (`x` n x features x frames, `y`). Of tokens: `docstrings` (embedded: of
-    installed libraries), `text:PATH` (a CSV or TSV with columns text and label, or a folder of one
-    .txt a class), `npz:PATH` (`ids` n x t, `mask` n x t of 0 and 1, `y`). Of all:
-    `python:package.module:function` (returns one data set, or a mapping with `train` and perhaps
-    `validation` and `test`; each a tuple of arrays or a sequence of (sample, label)).
+    uint8 NHW or NHWC, `y`), `npy:DIR` (train_x.npy and train_y.npy of the same forms, perhaps also
+    of validation and test; the x stay on disk), `parquet:PATH`, `folder:PATH` and `hub:NAME`
+    (Hugging Face `datasets`, columns `image` and `label`). Of sequences: the same images of one
+    channel but for npy, whose columns are frames, and `npz:PATH` (`x` n x features x frames, `y`).
+    Of tokens: `docstrings` (embedded: of installed libraries), `text:PATH` (a CSV or TSV with
+    columns text and label, or a folder of one .txt a class), `npz:PATH` (`ids` n x t, `mask` n x t
+    of 0 and 1, `y`). Of all: `python:package.module:function` (returns one data set, or a mapping
+    with `train` and perhaps `validation` and `test`; each a tuple of arrays or a sequence of
+    (sample, label)).
 
     Args:
         modality: "image", "tokens" or "sequence".
