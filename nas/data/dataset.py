@@ -84,13 +84,13 @@ class Dataset:
         return {name: len(split) for name, split in splits.items()}
 
     def sha256(self) -> str:
-        """Hash of all inputs and targets, split by split."""
+        """Hash of all inputs and targets, split by split; mapped files are hashed as they lie."""
         digest = sha256()
         for split in (self.train, self.validation, self.test):
             for one in split.inputs:
                 digest.update(str(one.shape).encode())
-                for chunk in chunks(one):
-                    digest.update(np.ascontiguousarray(chunk).tobytes())
+                for chunk in chunks(_in_file_order(one)):
+                    digest.update(np.ascontiguousarray(chunk).data)
             if split.targets.ndim > 1 or split.targets.dtype != np.int64:
                 digest.update(f"{split.targets.shape} {split.targets.dtype}".encode())
             digest.update(np.ascontiguousarray(split.targets).tobytes())
@@ -115,6 +115,13 @@ def in_order(array: Array) -> Array:
     """Return an array whose last dimension is together in memory; a mapped file as it is."""
     mapped = isinstance(array, np.memmap) and array.flags.writeable
     return array if mapped else np.ascontiguousarray(array)
+
+
+def _in_file_order(array: Array) -> Array:
+    """Return a view of a mapped file that is read from its beginning to its end."""
+    if not isinstance(array, np.memmap):
+        return array
+    return array.transpose(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
 
 
 def chunks(array: Array) -> Iterator[Array]:
