@@ -15,14 +15,25 @@ from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.starting_weights import load_weights
 from search_spaces import InputError
+from search_spaces.residual_norms import zero_last_norms
 from search_spaces.supernet import Supernet
 
 
 def new_supernet(run: Run) -> Supernet:
-    """Return an untrained supernet, initialised from the run's seed."""
+    """Return an untrained supernet, initialised from the run's seed.
+
+    Raises:
+        InputError: last norms are to be zero, and the space has no residual blocks.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(run.recipe.seed)
-        return Supernet(run.space, run.recipe.training.kernel_transform)
+        supernet = Supernet(run.space, run.recipe.training.kernel_transform)
+    if run.recipe.training.zero_last_norm and not zero_last_norms(supernet):
+        raise InputError(
+            f"training.zero_last_norm is of residual blocks, and {run.space.name} has none: "
+            "set it to false"
+        )
+    return supernet
 
 
 def load_supernet(run: Run) -> Supernet:

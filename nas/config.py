@@ -128,6 +128,8 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """Settings of the training that only some of its choices take, with their defaults."""
 
+DISTILLATION_NAMES = ("kl", "alpha-divergence", "balanced")  # in `nas.distillation`
+
 
 class TrainingConfig(Section):
     """Supernet training. Settings that are None belong to another strategy or schedule."""
@@ -162,6 +164,8 @@ class TrainingConfig(Section):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0  # greatest probability, at the end
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the features that the classifier reads
     adaptive_dropout: bool = False  # of every subnet, by its size; else of the largest alone
+    distillation: str = "kl"  # of classes: or alpha-divergence, or balanced (forward and reverse)
+    teachers: tuple[str, ...] = ()  # runs, or python:package.module:function that return a module
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # of images: share of the side
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0  # degrees
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -186,8 +190,8 @@ class TrainingConfig(Section):
                 elif name not in own and taken in takers:
                     having = [taker for taker, options in takers.items() if name in options]
                     raise InputError(
-                        f"{name} is of the {choice} {' and '.join(having)}, not of {taken}: "
-                        f"leave it out or change training.{choice}"
+                        f"{name} is an option of {', '.join(having)}, not of {taken}: leave it "
+                        f"out or change training.{choice}"
                     )
         return filled
 
@@ -205,6 +209,18 @@ class TrainingConfig(Section):
             return TrainingConfig.model_validate({**kept, **changes})
         except ValidationError as error:
             raise InputError(f"training: {describe(error)}") from None
+
+    @field_validator("distillation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DISTILLATION_NAMES:
+            raise unknown_name("distillation", name, DISTILLATION_NAMES)
+        return name
+
+    @field_validator("teachers")
+    @classmethod
+    def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_function_name(name) for name in names)
 
     @model_validator(mode="after")
     def _something_to_search(self) -> "TrainingConfig":

@@ -43,6 +43,7 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
+from nas.teachers import load_teachers
 from nas.training import STRATEGIES
 from nas.training.device import training_device
 from nas.training.metrics import epoch_records
@@ -167,6 +168,7 @@ def train(where: RunLike) -> Path:
             checkpoint_path=this.checkpoint_path,
             metrics=this.metrics,
             evaluate=evaluate,
+            teachers=load_teachers(this),
             device=training_device(config.device),
         )
         damage = trainer.resume()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.config import TrainingConfig
+from search_spaces.channel_order import Orders, reorder
 
 STATE_PREFIX = "optimizer."
 ADAM_SECOND_DECAY = 0.999
@@ -74,3 +75,16 @@ def restore_optimizer(
         if name in parameters:
             layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
             optimizer.state[parameters[name]][key] = value.to(memory_format=layout)
+
+
+def reorder_state(optimizer: torch.optim.Optimizer, module: nn.Module, orders: Orders) -> None:
+    """Let the state of the optimiser follow the weights of a module into other orders of channels.
+
+    State of another shape than its weight (numbers of steps) stays.
+    """
+    parameters = dict(module.named_parameters())
+    for name in orders:
+        weight = parameters[name]
+        for value in optimizer.state.get(weight, {}).values():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                reorder({name: value}, orders)

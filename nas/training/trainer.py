@@ -1,7 +1,7 @@
 """The training loop, resumable at every step with the same result as uninterrupted."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,21 @@ from nas.training.optimizers import (
     OPTIMIZERS,
     optimizer_tensors,
     parameter_groups,
+    reorder_state,
     restore_optimizer,
     take_step,
 )
 from nas.training.ranks import Ranks
+from nas.training.regularisation import dropout_share
 from nas.training.schedules import learning_rate
 from nas.training.starting_weights import load_weights, start_from
 from nas.training.strategy import StepContext, Strategy, TrainingStep, TrainingSubnet
 from nas.training.tally import Tally
+from nas.training.teachers import Teacher
 from search_spaces import Architecture, InputError, Population, unknown_name
-from search_spaces.supernet import DropPath, Supernet, resize
+from search_spaces.channel_order import sort_channels
+from search_spaces.regularisation import Regularisation
+from search_spaces.supernet import Supernet, resize
 
 Evaluate = Callable[[Supernet], dict[str, float]]
 Report = Callable[[int, str], None]  # steps done, a few words
@@ -43,7 +48,7 @@ STEPS_BETWEEN_LOOKS = 10  # at what the guard found, which waits for the device
 BAD_STEPS_IN_A_ROW = 10  # and training goes back
 ROLL_BACKS = 3  # to one checkpoint, and training ends
 ROLL_BACK_RATE = 0.5  # of the learning rate before
-ORDER, STEP, FRESH, DROPPED = range(4)  # what is drawn
+ORDER, STEP, FRESH, DROPPED, TEACHER = range(5)  # what is drawn
 
 
 class Trainer:
@@ -64,6 +69,8 @@ class Trainer:
         metrics: gets a record of every epoch, and of what the guards did.
         evaluate: called every `config.evaluate_every` epochs and after the last; its figures join
             the record. "smallest_accuracy" among them is watched.
+        teachers: external ones, of which every step draws one (stochastic distillation). Subnets
+            that learn from a teacher learn from it; those that learn from labels learn from both.
         judge: expected losses of genomes; without, those of a mini-batch.
         ranks: the processes that train together; each takes its part of every batch.
 
@@ -84,6 +91,7 @@ class Trainer:
         checkpoint_path: Path,
         metrics: AppendLog,
         evaluate: Evaluate,
+        teachers: Sequence[Teacher] = (),
         judge: Judge | None = None,
         device: torch.device | None = None,
         ranks: Ranks | None = None,
@@ -96,6 +104,7 @@ class Trainer:
         self._device = device or torch.device("cpu")
         self.supernet = supernet.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._data, self._task, self._config, self._seed = data, task, config, seed
+        self._teachers = [teacher.to(self._device) for teacher in teachers]
         self._strategy, self._judge = strategy, judge or self._fresh_losses
         self._metrics, self._evaluate = metrics, evaluate
         self._checkpoints = Checkpoints(checkpoint_path, supernet.space.name)
@@ -199,6 +208,8 @@ class Trainer:
         epoch = self.next_epoch
         order = self._rng(ORDER, epoch).permutation(len(self._data.train))
         self.supernet.train()
+        if self.next_step == 0 and self._strategy.sorts_channels(epoch, self._config.epochs):
+            self._sort_channels()
         for step in range(self.next_step, self.steps_per_epoch):
             progress = epoch + step / self.steps_per_epoch
             context = StepContext(
@@ -232,9 +243,9 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         teacher = self._untrained_teacher(planned, inputs)
         losses = []
-        for subnet in planned.subnets:
-            drop_path = self._drop_path(subnet, progress)
-            outputs = self._run(inputs, subnet.architecture, drop_path)
+        for i, subnet in enumerate(planned.subnets):
+            regularisation = self._regularisation(subnet, progress, i)
+            outputs = self._run(inputs, subnet.architecture, regularisation)
             loss = self._loss(subnet, outputs, targets, teacher)
             (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
@@ -248,10 +259,13 @@ class Trainer:
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
     def _run(
-        self, inputs: Inputs, architecture: Architecture, drop_path: DropPath | None = None
+        self,
+        inputs: Inputs,
+        architecture: Architecture,
+        regularisation: Regularisation | None = None,
     ) -> Outputs:
         sized = resize(inputs, self.supernet.inputs(architecture).values())
-        outputs: Outputs = self.supernet(sized, architecture, drop_path)
+        outputs: Outputs = self.supernet(sized, architecture, regularisation)
         return outputs
 
     def _loss(
@@ -260,25 +274,37 @@ class Trainer:
         losses = []
         if subnet.learns_from != "teacher":
             losses.append(self._task.training_loss(outputs, targets))
-        if subnet.learns_from != "labels":
+        if subnet.learns_from != "labels" or self._teachers:
             assert teacher is not None, "a step's first subnet has no teacher unless it names one"
             losses.append(self._task.distillation_loss(outputs, teacher))
         return torch.stack(losses).sum()
 
     def _untrained_teacher(self, planned: TrainingStep, inputs: Inputs) -> Outputs | None:
         """Return the outputs of a teacher that the step does not train."""
+        if self._teachers:
+            rng = self._rng(TEACHER, self.next_epoch, self.next_step)
+            teacher = self._teachers[rng.integers(len(self._teachers))]
+            outputs: Outputs = teacher(inputs)
+            return outputs
         if planned.teacher is None or planned.teacher == planned.subnets[0].architecture:
             return None
         with torch.no_grad():
             return self._run(inputs, planned.teacher)
 
-    def _drop_path(self, subnet: TrainingSubnet, progress: float) -> DropPath | None:
-        """Return what is dropped at a progress in epochs: linearly more (arXiv:1707.07012)."""
-        share = progress / self._config.epochs * subnet.regularisation
-        if not self._config.drop_path * share:
+    def _regularisation(
+        self, subnet: TrainingSubnet, progress: float, place_in_step: int
+    ) -> Regularisation | None:
+        """Return what to drop at a progress in epochs: paths linearly more (arXiv:1707.07012)."""
+        config, share = self._config, subnet.regularisation
+        if config.adaptive_dropout:
+            space = self.supernet.space
+            share = float(dropout_share(space, space.encode(subnet.architecture))[0])
+        drop_path = config.drop_path * subnet.regularisation * progress / config.epochs
+        dropout = config.dropout * share
+        if not (drop_path or dropout):
             return None
-        place = (self.next_epoch, self.next_step, self._ranks.rank)
-        return DropPath(self._config.drop_path * share, self._generator(DROPPED, *place))
+        place = (self.next_epoch, self.next_step, self._ranks.rank, place_in_step)
+        return Regularisation(self._generator(DROPPED, *place), drop_path, dropout)
 
     def _fresh_losses(self, population: Population) -> npt.NDArray[np.float64]:
         """Return the losses of n genomes on a mini-batch that the step does not train on."""
@@ -299,6 +325,13 @@ class Trainer:
 
     def _generator(self, *place: int) -> torch.Generator:
         return torch.Generator().manual_seed(int(self._rng(*place).integers(2**62)))
+
+    def _sort_channels(self) -> None:
+        """Sort channels, and let the optimiser follow."""
+        orders = sort_channels(self.supernet)
+        reorder_state(self._optimizer, self.supernet, orders)
+        words = {"event": "channels sorted", "epoch": self.next_epoch + 1, "weights": len(orders)}
+        self._append(words)
 
     def _collect_bad_steps(self) -> None:
         """Record the bad steps since the last record of them."""

@@ -133,9 +133,9 @@ def test_drop_path_grows_and_is_given_to_those_that_learn_from_labels(tmp_path, 
     given: list = []
     forward = trainer.supernet.forward
 
-    def recording(inputs, architecture, drop_path=None):
-        given.append(None if drop_path is None else drop_path.probability)
-        return forward(inputs, architecture, drop_path)
+    def recording(inputs, architecture, regularisation=None):
+        given.append(None if regularisation is None else regularisation.drop_path)
+        return forward(inputs, architecture, regularisation)
 
     trainer.supernet.forward = recording
     trainer.train()
