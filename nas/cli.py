@@ -5,6 +5,7 @@ Heavy imports wait for the command that needs them, so that `nas --help` answers
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -14,7 +15,7 @@ from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
 from nas.terminal import Json, print_json, print_rows, print_table
-from search_spaces.errors import InputError, MissingExtraError, ParityError
+from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
 if TYPE_CHECKING:
     from nas.results import RunResult, SearchResult
@@ -34,7 +35,7 @@ app.command()(devices)
 app.command()(compare)
 app.command()(proxies)
 
-FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
+FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
@@ -57,6 +58,8 @@ def main() -> None:
         _fail(f"{words.rstrip('.')}; see nas --help", BAD_INPUT)
     except MissingExtraError as error:
         _fail(str(error), MISSING_EXTRA)
+    except UnfinishedError as error:
+        _fail(str(error), UNFINISHED)
     except OSError as error:
         _fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}", BAD_INPUT)
     if code == INTERRUPTED:
@@ -101,14 +104,42 @@ def train(
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try some steps, estimate the rest, write nothing.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Of a dry run, at each of 5 epochs.")] = 3,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Of training, that a dry run estimates by.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Of the training, of which a dry run tries one.")
+    ] = 1,
+    as_json: Json = False,
 ) -> None:
-    """Train the supernet alone; Ctrl-C and the same command go on at the last epoch.
+    """Train the supernet alone; Ctrl-C and the same command go on at the last checkpoint.
 
     Example: nas train recipes/digits.toml --out runs/a
+
+    Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
     """
     from nas import pipeline
 
-    typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
+    if not dry_run:
+        if samples is not None or processes != 1:
+            raise InputError("--samples and --processes are of a dry run; add --dry-run")
+        typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides), minutes))
+        return
+    tried = pipeline.dry_run(
+        recipe_or_run, overrides or (), steps=steps, samples=samples, processes=processes
+    )
+    if as_json:
+        print_json(asdict(tried))
+    else:
+        print_rows(tried.rows())
 
 
 @app.command("import-weights")

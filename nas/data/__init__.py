@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from nas.config import DataConfig, TrainingConfig
 from nas.data import images, sequences, tokens
 from nas.data.dataset import NOUNS, Dataset, Split, as_tensor
+from nas.data.generated import generated_data
 from nas.data.sources import Parts, Source
 from search_spaces import InputError, unknown_name
 
@@ -44,6 +46,7 @@ MODALITIES: dict[str, Modality] = {
     ),
 }
 WITHOUT_PLACE = ("digits", "docstrings")
+WITH_PATH = ("npz", "npy", "text", "parquet", "folder")
 FORMS = {
     "digits": "digits",
     "docstrings": "docstrings",
@@ -55,6 +58,12 @@ FORMS = {
     "hub": "hub:NAME",
     "python": "python:package.module:function",
 }
+
+
+def is_there(source: str) -> bool:
+    """Tell whether data can be loaded without a network, from what the name says."""
+    kind, _, rest = source.partition(":")
+    return kind != "hub" and (kind not in WITH_PATH or Path(rest).exists())
 
 
 def load_data(
@@ -157,7 +166,9 @@ __all__ = [
     "as_tensor",
     "augment",
     "check_augmentation",
+    "generated_data",
     "input_tensors",
+    "is_there",
     "load_data",
     "normalised",
 ]

@@ -1,8 +1,11 @@
 """The processes that train one supernet together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from torch import Tensor
+
+Made = TypeVar("Made")
 
 
 class Ranks:
@@ -13,6 +16,10 @@ class Ranks:
 
     def mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their means over all processes, in place."""
+
+    def from_first(self, make: Callable[[], Made]) -> Made:
+        """Return on all processes what the first one makes: anything that JSON can hold."""
+        return make()
 
     def wait(self) -> None:
         """Wait for all processes."""
