@@ -14,13 +14,18 @@ ADAM_SECOND_DECAY = 0.999
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         fused=True,
     )
+    # The fused one begins all momenta in its first step, and a step of one subnet has not all
+    # gradients. From 0 the first momentum is the gradient, as it would be.
+    for parameter in (one for group in groups for one in group["params"] if config.momentum):
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
