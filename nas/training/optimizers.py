@@ -14,17 +14,26 @@ ADAM_SECOND_DECAY = 0.999
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
+        fused=True,
     )
+    # The fused one begins all momenta in its first step, and a step of one subnet has not all
+    # gradients. From 0 the first momentum is the gradient, as it would be.
+    for parameter in (one for group in groups for one in group["params"] if config.momentum):
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_DECAY)
+        groups,
+        lr=config.learning_rate,
+        betas=(config.momentum, ADAM_SECOND_DECAY),
+        fused=True,
     )
 
 
@@ -45,26 +54,12 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 def take_step(optimizer: torch.optim.Optimizer, admitted: Tensor) -> None:
     """Take a step if a boolean of no dimensions says so; without waiting for a GPU to say it."""
-    _begin_momentum(optimizer)
     if admitted.is_cuda:
         # what fused optimisers read of a gradient scaler: with it set, they change nothing
         optimizer.found_inf = (~admitted).float()  # type: ignore[attr-defined]
         optimizer.step()
     elif admitted:
         optimizer.step()
-
-
-def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Let momentum begin at zero, weight by weight.
-
-    Fused descent begins it for all weights or for none, while subnets come to new weights at any
-    step; and where its first step is not admitted, it would go on from memory that nothing wrote.
-    """
-    for group in optimizer.param_groups:
-        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
-            for parameter in group["params"]:
-                if parameter.grad is not None and not optimizer.state[parameter]:
-                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
@@ -87,8 +82,11 @@ def restore_optimizer(
             continue
         key, _, name = full_name.removeprefix(STATE_PREFIX).partition(".")
         if name in parameters:
-            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
-            optimizer.state[parameters[name]][key] = value.to(memory_format=layout)
+            parameter = parameters[name]
+            # Fused optimisers walk through weights and state alike, as they lie in memory.
+            like = parameter if value.shape == parameter.shape else value
+            state = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+            optimizer.state[parameter][key] = state.copy_(value)
 
 
 def reorder_state(optimizer: torch.optim.Optimizer, module: nn.Module, orders: Orders) -> None:
