@@ -24,7 +24,8 @@ import torch
 
 import nas
 from nas.artifacts import load_supernet, subnet_evaluator
-from nas.config import OPTIONS, Recipe, load_recipe
+from nas.config import OPTIONS, DataConfig, Recipe, load_recipe
+from nas.data import load_data
 from nas.dry_run import try_training
 from nas.run_directory import Run, is_run, open_run
 from nas.training.metrics import epoch_records
@@ -32,7 +33,6 @@ from nas.training.metrics import epoch_records
 NUM_RANDOM = 20
 ROUNDS, STEPS = 3, 8
 SETTINGS = {
-    "data.validation_share": 0.1,
     "training.batch_size": 128,
     "training.learning_rate": 0.1,
     "training.warm_up_epochs": 0.5,
@@ -71,6 +71,18 @@ class Work:
         settings = given | own | SETTINGS
         words = [f"{key}={value}" for key, value in settings.items()]
         return load_recipe(None, [*words, *self.changes])
+
+
+def mapped(source: str, folder: Path) -> str:
+    """Decode the images once, split them, and write them as arrays that every process maps."""
+    if not (folder / "test_y.npy").exists():
+        data = load_data(DataConfig(source=source, validation_share=0.1), seed=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("train", "validation", "test"):
+            split = getattr(data, name)
+            np.save(folder / f"{name}_x.npy", split.inputs[0].transpose(0, 2, 3, 1))
+            np.save(folder / f"{name}_y.npy", split.targets)
+    return f"npy:{folder}"
 
 
 def seconds_per_step(works: list[Work]) -> dict[str, float]:
@@ -132,8 +144,10 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
+    source = mapped(arguments.source, arguments.out / "data")
+
     def work(strategy: str, seed: int, epochs: int) -> Work:
-        places = (arguments.out, arguments.source, arguments.space)
+        places = (arguments.out, source, arguments.space)
         return Work(*places, strategy, seed, epochs, arguments.audited, tuple(arguments.set))
 
     timings = arguments.out / "seconds_per_step.json"
@@ -141,9 +155,8 @@ def main() -> None:
     missing = [name for name in arguments.strategies if name not in known]
     known |= seconds_per_step([work(name, 0, 10) for name in missing])
     timings.write_text(json.dumps(known, indent=1))
-    run = nas.create_run(arguments.out / "data-only", work("sandwich", 0, 1).recipe())
-    num_samples, batch_size = len(run.data.train), run.recipe.training.batch_size
-    steps = num_samples // batch_size
+    batch_size = work("sandwich", 0, 1).recipe().training.batch_size
+    steps = len(np.load(arguments.out / "data" / "train_y.npy")) // batch_size
     epochs = {
         name: max(1, round(arguments.minutes * 60 / (known[name] * steps)))
         for name in arguments.strategies
