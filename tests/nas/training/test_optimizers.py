@@ -2,9 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from nas.config import TrainingConfig
-from nas.training.optimizers import OPTIMIZERS, parameter_groups, reorder_state
+from nas.training.optimizers import OPTIMIZERS, parameter_groups, reorder_state, take_step
 from search_spaces import build_space
 from search_spaces.channel_order import channel_orders, reorder
 from search_spaces.supernet import Supernet
@@ -47,6 +48,65 @@ def test_an_optimiser_without_state_stays_so():
     optimizer = OPTIMIZERS["adamw"](parameter_groups(supernet, 0.0), config)
     reorder_state(optimizer, supernet, channel_orders(supernet))
     assert not optimizer.state
+
+
+class OnGpu:
+    """A boolean that cannot be looked at without waiting, as those of a GPU."""
+
+    is_cuda = True
+
+    def __init__(self, value: bool) -> None:
+        self._value = torch.tensor(value)
+
+    def __invert__(self) -> torch.Tensor:
+        return ~self._value
+
+    def __bool__(self) -> bool:
+        raise AssertionError("waits for the device")
+
+
+def plain_sgd(groups):
+    return torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+
+
+def plain_adamw(groups):
+    return torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.999))
+
+
+def trained(optimizer, steps, on_gpu=False) -> list[torch.Tensor]:
+    """Its two weights after steps (gradient of the first, of the second or None, admitted)."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for *gradients, admitted in steps:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = None if gradient is None else torch.full_like(weight, gradient)
+        take_step(optimizer, OnGpu(admitted) if on_gpu else torch.tensor(admitted))
+    return [weight.detach() for weight in weights]
+
+
+NAN = float("nan")
+STEPS = {
+    "all good": [(1.0, 2.0, True), (0.5, -1.0, True)],
+    "the first is bad": [(NAN, 2.0, False), (1.0, 2.0, True), (0.5, -1.0, True)],
+    "one between is bad": [(1.0, 2.0, True), (NAN, NAN, False), (0.5, -1.0, True)],
+    "a weight comes later": [(1.0, None, True), (1.0, 2.0, True), (0.5, -1.0, True)],
+    "a weight comes later, badly": [(1.0, None, True), (1.0, NAN, False), (0.5, -1.0, True)],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize(("name", "plain"), [("sgd", plain_sgd), ("adamw", plain_adamw)])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_steps_that_are_not_admitted_leave_no_trace(name, plain, steps, on_gpu):
+    """Compared with an optimiser of one weight at a time that never sees the bad ones."""
+    config = TrainingConfig(optimizer=name, learning_rate=0.1, momentum=0.9)
+    ours, reference = (nn.Linear(3, 2), nn.Linear(3, 2))
+    reference.load_state_dict(ours.state_dict())
+    found = trained(OPTIMIZERS[name](parameter_groups(ours, 0.01), config), steps, on_gpu)
+    good = [step for step in steps if step[-1]]
+    for one, expected in zip(
+        found, trained(plain(parameter_groups(reference, 0.01)), good), strict=True
+    ):
+        torch.testing.assert_close(one, expected)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
