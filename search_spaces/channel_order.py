@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from search_spaces.elastic import distinct_weights
 from search_spaces.elastic.inner_channels import INNER_CHANNELS, InnerChannels, positions
 from search_spaces.layer_modules import parameter_shapes
 from search_spaces.layer_spec import LayerSpec
@@ -39,7 +40,8 @@ def channel_orders(supernet: Supernet) -> Orders:
     The importance of a channel is the L1 norm of the weights that read it.
     """
     orders: dict[str, list[tuple[int, Tensor]]] = {}
-    for slot, specs in supernet.slot_specs():
+    for slot, all_specs in supernet.slot_specs():
+        specs = distinct_weights(all_specs)
         prefix = f"slots.{slot}.shared."
         shared = dict(supernet.slots[slot].get_submodule("shared").named_parameters())
         for channels in INNER_CHANNELS.get(specs[0].kind, ()):

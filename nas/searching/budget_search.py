@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.profile_device import Measurement
 from hardware_profiles.runtimes.runtime import Runtime
-from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
+from nas.artifacts import supernet_hash
 from nas.config import SearchConfig
 from nas.exporting.export import export_in_memory, export_subnet
 from nas.exporting.gate import Exported
-from nas.exporting.manifest import MODEL_NAME
+from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
+from nas.finetuning.single_training import Inherited
 from nas.progress import progress_bar, say
 from nas.results import AlsoDevice, Candidate, ClosestMiss, SearchResult, Winner
 from nas.run_directory import Run
@@ -26,9 +29,7 @@ from nas.searching.problem import SearchProblem
 from nas.searching.search import Rounds, additive_start, num_evaluations
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
 from nas.searching.validation import validations
-from nas.subnet.evaluator import SubnetEvaluator
-from search_spaces import Population
-from search_spaces.supernet import Supernet
+from search_spaces import Architecture, Population
 
 
 def search_budget(
@@ -59,8 +60,8 @@ def search_budget(
         say(f"            {path} has this search already")
         write_front(run, known)
         return _located(run, known)
-    supernet = load_supernet(run)
-    evaluator = subnet_evaluator(run, supernet)
+    inherited = load_inherited(run)
+    evaluator = inherited.evaluator
     quantity = setting.accuracy.quantity
     with (
         validations(run, evaluator, config.workers, quantity, setting.search_hash()) as log,
@@ -74,9 +75,9 @@ def search_budget(
             say(f"            {len(log.earlier)} validated subnets are known from before")
         look = Rounds(advance, log, callbacks, start)
         if runtime is None:
-            found = _predicted(setting, supernet, evaluator, look)
+            found = _predicted(setting, inherited, look)
         else:
-            found = _measured(setting, runtime, supernet, evaluator, evaluations, look)
+            found = _measured(setting, runtime, inherited, evaluations, look)
     outcome, problem = found.outcome, found.problem
     notes = _notes(outcome, config, log)
     for note in notes:
@@ -139,19 +140,33 @@ class _Found:
 def _measured(
     setting: SearchSetting,
     runtime: Runtime,
-    supernet: Supernet,
-    evaluator: SubnetEvaluator,
+    inherited: Inherited,
     evaluations: Evaluations,
     look: Rounds,
 ) -> _Found:
-    """Search for the device at hand: its finalists are measured."""
-    run = setting.run
+    """Search for the device at hand: its finalists are measured.
+
+    They are compared by inherited weights; the winner leaves with fine-tuned ones if it has them.
+    """
+    run, evaluator = setting.run, inherited.evaluator
+
+    @cache
+    def weights(architecture: Architecture) -> Weights:
+        return best_weights(run, architecture, inherited)
 
     def measure(exported: list[Exported]) -> list[Measurement]:
         return measure_workloads(runtime, [one.workload for one in exported])
 
     chooser = Chooser(
-        run.space, evaluator, evaluations, setting.config, measure, setting.problem, look, say
+        run.space,
+        evaluator,
+        evaluations,
+        setting.config,
+        measure,
+        setting.problem,
+        look,
+        say,
+        lambda architecture: export_in_memory(weights(architecture).evaluator, architecture),
     )
     choice = chooser.choose(setting.budget_ms, run.recipe.seed)
     if choice.winner is None:
@@ -165,8 +180,7 @@ def _measured(
         run,
         choice.exported,
         (runtime.target, choice.winner),
-        supernet=supernet,
-        evaluator=evaluator,
+        weights=weights(choice.exported.architecture),
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted,
         budget_ms=setting.budget_ms,
@@ -181,18 +195,18 @@ def _measured(
         noise=choice.winner.noise,
         kept=True,
         metric=manifest.metric,
+        weights=manifest.weights,
     )
     return _Found(choice.outcome, choice.problem, choice.rounds, genome, winner=winner)
 
 
 def _predicted(
     setting: SearchSetting,
-    supernet: Supernet,
-    evaluator: SubnetEvaluator,
+    inherited: Inherited,
     look: Rounds,
 ) -> _Found:
     """Search for a device elsewhere: of the finalists, the one of best validation accuracy."""
-    run, problem = setting.run, setting.problem()
+    run, problem, evaluator = setting.run, setting.problem(), inherited.evaluator
     rng = np.random.default_rng([run.recipe.seed, 0])
     outcome = look(problem, setting.config, rng)
     finalists = [
@@ -200,14 +214,14 @@ def _predicted(
     ]
     accuracies = [evaluator.validation_accuracy(architecture) for architecture in finalists]
     best = finalists[int(np.argmax(accuracies))]
-    exported = export_in_memory(evaluator, best)
+    weights = best_weights(run, best, inherited)
+    exported = export_in_memory(weights.evaluator, best)
     predicted, bound = _latency_ms(problem, run.space.encode(best))
     folder, manifest = export_subnet(
         run,
         exported,
         None,
-        supernet=supernet,
-        evaluator=evaluator,
+        weights=weights,
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted,
         budget_ms=None,  # nothing was measured that could have kept it
@@ -220,6 +234,7 @@ def _predicted(
         predicted_latency_ms=predicted,
         predicted_upper_ms=bound,
         metric=manifest.metric,
+        weights=manifest.weights,
     )
     return _Found(outcome, problem, 1, run.space.encode(best), candidate=candidate)
 
@@ -279,14 +294,21 @@ def _closest_miss(miss: MeasuredSubnet | None, metric: str) -> ClosestMiss | Non
 
 
 def _known_result(run: Run, path: Path, made_from: Mapping[str, object]) -> SearchResult | None:
-    """Return an earlier result that found a subnet, from the same files, which is still there."""
+    """Return an earlier result that found a subnet, from the same files, which is still there with
+    the weights that it would be exported with now.
+    """
     if not path.exists():
         return None
     result = SearchResult.load(path)
     found = result.winner or result.candidate
     if found is None or dict(result.made_from) != made_from:
         return None
-    return result if (run.path / found.model_path).is_file() else None
+    path = run.path / found.model_path
+    if not path.is_file() or not path.with_name(MANIFEST_NAME).is_file():
+        return None
+    manifest = Manifest.load(path.with_name(MANIFEST_NAME))
+    same = manifest.made_from.get("fine_tuned") == fine_tuned_hash(run, found.architecture_id)
+    return result if same and manifest.weights == found.weights else None
 
 
 def _better_is_known(

@@ -30,7 +30,10 @@ def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Op
 
 def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_DECAY), fused=True
+        groups,
+        lr=config.learning_rate,
+        betas=(config.momentum, ADAM_SECOND_DECAY),
+        fused=True,
     )
 
 
@@ -79,9 +82,11 @@ def restore_optimizer(
             continue
         key, _, name = full_name.removeprefix(STATE_PREFIX).partition(".")
         if name in parameters:
-            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
             parameter = parameters[name]
-            optimizer.state[parameter][key] = value.to(parameter.device, memory_format=layout)
+            # Fused optimisers walk through weights and state alike, as they lie in memory.
+            like = parameter if value.shape == parameter.shape else value
+            state = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+            optimizer.state[parameter][key] = state.copy_(value)
 
 
 def reorder_state(optimizer: torch.optim.Optimizer, module: nn.Module, orders: Orders) -> None:
