@@ -89,9 +89,7 @@ def test_gradients_are_those_of_one_process_that_adds_up_the_halves(done, space,
     assert found[0].keys() == found[1].keys() == expected.keys()
     for name, gradient in expected.items():
         assert torch.equal(found[0][name], found[1][name])
-        torch.testing.assert_close(
-            found[0][name], gradient, rtol=1e-5, atol=1e-6, msg=lambda found: f"{name}: {found}"
-        )
+        torch.testing.assert_close(found[0][name], gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_expected_losses_are_means_over_both_halves(done, space, bars):
