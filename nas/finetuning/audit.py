@@ -57,6 +57,11 @@ class AuditReport(Artifact):
     loss_agreement: Agreement
     verdict: str
 
+    @property
+    def budget(self) -> str:
+        """The training of each, in words."""
+        return budget_words(self.start, self.epochs)
+
     def write_csv(self, path: Path) -> None:
         """Write one subnet a row."""
         header = ["architecture_id", "macs", "num_params"]
@@ -164,11 +169,16 @@ def _report(
         verdict=verdict(
             loss if by_loss else accuracy,
             task.loss_name if by_loss else task.metric_name,
-            f"{epochs} epoch{'s'[: epochs != 1]} "
-            + ("of fine-tuning" if start == "inherited" else "of training from fresh weights"),
+            budget_words(start, epochs),
             samples,
         ),
     )
+
+
+def budget_words(start: Start, epochs: int) -> str:
+    """Name the training of each subnet."""
+    what = "of fine-tuning" if start == "inherited" else "of training from fresh weights"
+    return f"{epochs} epoch{'' if epochs == 1 else 's'} {what}"
 
 
 def _repeats(one: Agreement) -> float:
