@@ -25,6 +25,7 @@ from nas.task import Score
 from search_spaces import InputError, Population
 from search_spaces.spread import spread_sample
 
+AUDIT_NAME = "audit.json"
 LEAST_SUBNETS = 4
 
 
@@ -108,7 +109,7 @@ def audit_run(
         advance = partial(_advance, report, position, len(population))
         records.append(train_alone(run, plan, folder / architecture.id, inherited, advance))
     found = _report(run, population, records, epochs)
-    found.save(folder / "audit.json")
+    found.save(folder / AUDIT_NAME)
     return found
 
 
