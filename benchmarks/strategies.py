@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/strategies.py OUT --source parquet:DIR [--minutes 6] [--seeds 0]
         [--strategies sandwich delayed ...] [--space resnet-cifar-small]
 
-Every strategy first takes some steps at five places of its training, one strategy after the other,
-in rounds; the least time of each says how many epochs fit into the minutes, on one thread. Then
-each trains for so many, two at once, and the table says what validation accuracy and cross-entropy
+Every strategy first takes some steps at five places of its training, in rounds, one thread each and
+two at once; the least time of each says how many epochs fit into the minutes. Then each trains for
+so many, two at once, and the table says what validation accuracy and cross-entropy
 its smallest, its largest and twenty random subnets have, and how well inherited quality ranks
 subnets that were fine-tuned alone (`nas audit`). What is there is not done again.
 """
@@ -24,7 +24,8 @@ import torch
 
 import nas
 from nas.artifacts import load_supernet, subnet_evaluator
-from nas.config import OPTIONS, Recipe, load_recipe
+from nas.config import OPTIONS, DataConfig, Recipe, load_recipe
+from nas.data import load_data
 from nas.dry_run import try_training
 from nas.run_directory import Run, is_run, open_run
 from nas.training.metrics import epoch_records
@@ -32,7 +33,6 @@ from nas.training.metrics import epoch_records
 NUM_RANDOM = 20
 ROUNDS, STEPS = 3, 8
 SETTINGS = {
-    "data.validation_share": 0.1,
     "training.batch_size": 128,
     "training.learning_rate": 0.1,
     "training.warm_up_epochs": 0.5,
@@ -73,14 +73,22 @@ class Work:
         return load_recipe(None, [*words, *self.changes])
 
 
-def seconds_per_step(works: list[Work]) -> dict[str, float]:
-    """The least of some rounds, by strategy."""
-    least = {work.strategy: float("inf") for work in works}
-    for _ in range(ROUNDS):
-        for work in works:
-            tried = try_training(work.recipe(), lambda space: None, steps=STEPS)
-            least[work.strategy] = min(least[work.strategy], tried.seconds_per_step)
-    return least
+def mapped(source: str, folder: Path) -> str:
+    """Decode the images once, split them, and write them as arrays that every process maps."""
+    if not (folder / "test_y.npy").exists():
+        data = load_data(DataConfig(source=source, validation_share=0.1), seed=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("train", "validation", "test"):
+            split = getattr(data, name)
+            np.save(folder / f"{name}_x.npy", split.inputs[0].transpose(0, 2, 3, 1))
+            np.save(folder / f"{name}_y.npy", split.targets)
+    return f"npy:{folder}"
+
+
+def seconds_per_step(work: Work) -> float:
+    """Try steps at five places of a training."""
+    torch.set_num_threads(1)
+    return try_training(work.recipe(), lambda space: None, steps=STEPS).seconds_per_step
 
 
 def judged(work: Work) -> dict[str, Any]:
@@ -132,18 +140,22 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
+    source = mapped(arguments.source, arguments.out / "data")
+
     def work(strategy: str, seed: int, epochs: int) -> Work:
-        places = (arguments.out, arguments.source, arguments.space)
+        places = (arguments.out, source, arguments.space)
         return Work(*places, strategy, seed, epochs, arguments.audited, tuple(arguments.set))
 
+    pool = ProcessPoolExecutor(2, get_context("spawn"))
     timings = arguments.out / "seconds_per_step.json"
     known = json.loads(timings.read_text()) if timings.exists() else {}
     missing = [name for name in arguments.strategies if name not in known]
-    known |= seconds_per_step([work(name, 0, 10) for name in missing])
+    tried = [work(name, 0, 10) for _ in range(ROUNDS) for name in missing]
+    for one, seconds in zip(tried, pool.map(seconds_per_step, tried), strict=True):
+        known[one.strategy] = min(known.get(one.strategy, float("inf")), seconds)
     timings.write_text(json.dumps(known, indent=1))
-    run = nas.create_run(arguments.out / "data-only", work("sandwich", 0, 1).recipe())
-    num_samples, batch_size = len(run.data.train), run.recipe.training.batch_size
-    steps = num_samples // batch_size
+    batch_size = work("sandwich", 0, 1).recipe().training.batch_size
+    steps = len(np.load(arguments.out / "data" / "train_y.npy")) // batch_size
     epochs = {
         name: max(1, round(arguments.minutes * 60 / (known[name] * steps)))
         for name in arguments.strategies
@@ -152,7 +164,7 @@ def main() -> None:
     works = [work(name, seed, epochs[name]) for seed in arguments.seeds for name in epochs]
     table = arguments.out / "strategies.csv"
     rows = []
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with pool:
         for row in pool.map(judged, works):
             rows.append(row)
             print(json.dumps(row), flush=True)

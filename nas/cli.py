@@ -489,6 +489,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
             ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
             ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
+            ("weights", winner.weights),
             ("model", winner.model_path),
         ]
     elif candidate is not None:
@@ -499,6 +500,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             (f"validation {metric}", metric_text(metric, candidate.validation_accuracy)),
             ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
             ("measured latency", f"not measured: {result.target} is not this machine"),
+            ("weights", candidate.weights),
             ("model", candidate.model_path),
             ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
         ]

@@ -114,7 +114,7 @@ def _show(report: "AuditReport") -> None:
     from nas.results import metric_text
 
     trained = "fine-tuned" if report.start == "inherited" else "alone"
-    table = Table(box=None, title_justify="left", title=f"{report.epochs} epochs each, on labels")
+    table = Table(box=None, title_justify="left", title=f"{report.budget} each, on labels alone")
     table.add_column("subnet")
     names = [
         f"{when} {what}" for what in (report.metric, report.loss) for when in ("inherited", trained)

@@ -25,6 +25,7 @@ from nas.task import Score
 from search_spaces import InputError, Population
 from search_spaces.spread import spread_sample
 
+AUDIT_NAME = "audit.json"
 LEAST_SUBNETS = 4
 
 
@@ -56,6 +57,11 @@ class AuditReport(Artifact):
     accuracy_agreement: Agreement  # of the metric
     loss_agreement: Agreement
     verdict: str
+
+    @property
+    def budget(self) -> str:
+        """The training of each, in words."""
+        return budget_words(self.start, self.epochs)
 
     def write_csv(self, path: Path) -> None:
         """Write one subnet a row."""
@@ -103,7 +109,7 @@ def audit_run(
         advance = partial(_advance, report, position, len(population))
         records.append(train_alone(run, plan, folder / architecture.id, inherited, advance))
     found = _report(run, population, records, epochs)
-    found.save(folder / "audit.json")
+    found.save(folder / AUDIT_NAME)
     return found
 
 
@@ -164,11 +170,16 @@ def _report(
         verdict=verdict(
             loss if by_loss else accuracy,
             task.loss_name if by_loss else task.metric_name,
-            f"{epochs} epoch{'s'[: epochs != 1]} "
-            + ("of fine-tuning" if start == "inherited" else "of training from fresh weights"),
+            budget_words(start, epochs),
             samples,
         ),
     )
+
+
+def budget_words(start: Start, epochs: int) -> str:
+    """Name the training of each subnet."""
+    what = "of fine-tuning" if start == "inherited" else "of training from fresh weights"
+    return f"{epochs} epoch{'' if epochs == 1 else 's'} {what}"
 
 
 def _repeats(one: Agreement) -> float:

@@ -12,16 +12,16 @@ from hardware_profiles.profile_device import Measurement
 from hardware_profiles.runtimes.runtime import Runtime
 from nas.artifacts import supernet_hash
 from nas.config import SearchConfig
-from nas.exporting.export import export_in_memory, export_subnet
+from nas.exporting.export import export_in_memory
 from nas.exporting.gate import Exported
-from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
-from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
+from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.finetuning.single_training import Inherited
 from nas.progress import progress_bar, say
 from nas.results import AlsoDevice, Candidate, ClosestMiss, SearchResult, Winner
 from nas.run_directory import Run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
+from nas.searching.exported import export_candidate, export_winner, with_weights_of_now
 from nas.searching.front import front_members, write_front
 from nas.searching.loop import Callback, SearchOutcome
 from nas.searching.measured_log import MeasuredLog
@@ -58,8 +58,9 @@ def search_budget(
     known = _known_result(run, path, setting.made_from())
     if known is not None and not _better_is_known(known, evaluations, setting):
         say(f"            {path} has this search already")
-        write_front(run, known)
-        return _located(run, known)
+        known = with_weights_of_now(setting, known)
+        if known is not None:
+            return _written(run, known, path)
     inherited = load_inherited(run)
     evaluator = inherited.evaluator
     quantity = setting.accuracy.quantity
@@ -119,9 +120,7 @@ def search_budget(
         hypervolume_reference=reference,
         made_from=setting.made_from(),
     )
-    write_front(run, result)
-    result.save(path)
-    return _located(run, result)
+    return _written(run, result, path)
 
 
 @dataclass(frozen=True)
@@ -176,27 +175,8 @@ def _measured(
     assert choice.exported is not None
     genome = run.space.encode(choice.exported.architecture)
     predicted, _ = _latency_ms(choice.problem, genome)
-    folder, manifest = export_subnet(
-        run,
-        choice.exported,
-        (runtime.target, choice.winner),
-        weights=weights(choice.exported.architecture),
-        profile_sha256=setting.device.profile_sha256,
-        predicted_latency_ms=predicted,
-        budget_ms=setting.budget_ms,
-    )
-    winner = Winner(
-        architecture_id=manifest.architecture_id,
-        model_path=str((folder / MODEL_NAME).relative_to(run.path)),
-        validation_accuracy=manifest.validation_accuracy,
-        test_accuracy=manifest.test_accuracy,
-        predicted_latency_ms=predicted,
-        measured_latency_ms=choice.winner.latency_ms,
-        noise=choice.winner.noise,
-        kept=True,
-        metric=manifest.metric,
-        weights=manifest.weights,
-    )
+    leaving = weights(choice.exported.architecture)
+    winner = export_winner(setting, choice.exported, leaving, choice.winner, predicted)
     return _Found(choice.outcome, choice.problem, choice.rounds, genome, winner=winner)
 
 
@@ -217,25 +197,7 @@ def _predicted(
     weights = best_weights(run, best, inherited)
     exported = export_in_memory(weights.evaluator, best)
     predicted, bound = _latency_ms(problem, run.space.encode(best))
-    folder, manifest = export_subnet(
-        run,
-        exported,
-        None,
-        weights=weights,
-        profile_sha256=setting.device.profile_sha256,
-        predicted_latency_ms=predicted,
-        budget_ms=None,  # nothing was measured that could have kept it
-    )
-    candidate = Candidate(
-        architecture_id=manifest.architecture_id,
-        model_path=str((folder / MODEL_NAME).relative_to(run.path)),
-        validation_accuracy=manifest.validation_accuracy,
-        test_accuracy=manifest.test_accuracy,
-        predicted_latency_ms=predicted,
-        predicted_upper_ms=bound,
-        metric=manifest.metric,
-        weights=manifest.weights,
-    )
+    candidate = export_candidate(setting, exported, weights, predicted, bound)
     return _Found(outcome, problem, 1, run.space.encode(best), candidate=candidate)
 
 
@@ -294,21 +256,14 @@ def _closest_miss(miss: MeasuredSubnet | None, metric: str) -> ClosestMiss | Non
 
 
 def _known_result(run: Run, path: Path, made_from: Mapping[str, object]) -> SearchResult | None:
-    """Return an earlier result that found a subnet, from the same files, which is still there with
-    the weights that it would be exported with now.
-    """
+    """Return an earlier result that found a subnet, from the same files, which is still there."""
     if not path.exists():
         return None
     result = SearchResult.load(path)
     found = result.winner or result.candidate
     if found is None or dict(result.made_from) != made_from:
         return None
-    path = run.path / found.model_path
-    if not path.is_file() or not path.with_name(MANIFEST_NAME).is_file():
-        return None
-    manifest = Manifest.load(path.with_name(MANIFEST_NAME))
-    same = manifest.made_from.get("fine_tuned") == fine_tuned_hash(run, found.architecture_id)
-    return result if same and manifest.weights == found.weights else None
+    return result if (run.path / found.model_path).is_file() else None
 
 
 def _better_is_known(
@@ -322,6 +277,12 @@ def _better_is_known(
     known = evaluations.within(setting.problem())
     within = [m for m in known if m.keeps(result.budget_ms)]
     return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
+
+
+def _written(run: Run, result: SearchResult, path: Path) -> SearchResult:
+    write_front(run, result)
+    result.save(path)
+    return _located(run, result)
 
 
 def _located(run: Run, result: SearchResult) -> SearchResult:
