@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/strategies.py OUT --source parquet:DIR [--minutes 6] [--seeds 0]
         [--strategies sandwich delayed ...] [--space resnet-cifar-small]
 
-Every strategy first takes some steps at five places of its training, one strategy after the other,
-in rounds; the least time of each says how many epochs fit into the minutes, on one thread. Then
-each trains for so many, two at once, and the table says what validation accuracy and cross-entropy
+Every strategy first takes some steps at five places of its training, in rounds, one thread each and
+two at once; the least time of each says how many epochs fit into the minutes. Then each trains for
+so many, two at once, and the table says what validation accuracy and cross-entropy
 its smallest, its largest and twenty random subnets have, and how well inherited quality ranks
 subnets that were fine-tuned alone (`nas audit`). What is there is not done again.
 """
@@ -85,14 +85,10 @@ def mapped(source: str, folder: Path) -> str:
     return f"npy:{folder}"
 
 
-def seconds_per_step(works: list[Work]) -> dict[str, float]:
-    """The least of some rounds, by strategy."""
-    least = {work.strategy: float("inf") for work in works}
-    for _ in range(ROUNDS):
-        for work in works:
-            tried = try_training(work.recipe(), lambda space: None, steps=STEPS)
-            least[work.strategy] = min(least[work.strategy], tried.seconds_per_step)
-    return least
+def seconds_per_step(work: Work) -> float:
+    """Try steps at five places of a training."""
+    torch.set_num_threads(1)
+    return try_training(work.recipe(), lambda space: None, steps=STEPS).seconds_per_step
 
 
 def judged(work: Work) -> dict[str, Any]:
@@ -150,10 +146,13 @@ def main() -> None:
         places = (arguments.out, source, arguments.space)
         return Work(*places, strategy, seed, epochs, arguments.audited, tuple(arguments.set))
 
+    pool = ProcessPoolExecutor(2, get_context("spawn"))
     timings = arguments.out / "seconds_per_step.json"
     known = json.loads(timings.read_text()) if timings.exists() else {}
     missing = [name for name in arguments.strategies if name not in known]
-    known |= seconds_per_step([work(name, 0, 10) for name in missing])
+    tried = [work(name, 0, 10) for _ in range(ROUNDS) for name in missing]
+    for one, seconds in zip(tried, pool.map(seconds_per_step, tried), strict=True):
+        known[one.strategy] = min(known.get(one.strategy, float("inf")), seconds)
     timings.write_text(json.dumps(known, indent=1))
     batch_size = work("sandwich", 0, 1).recipe().training.batch_size
     steps = len(np.load(arguments.out / "data" / "train_y.npy")) // batch_size
@@ -165,7 +164,7 @@ def main() -> None:
     works = [work(name, seed, epochs[name]) for seed in arguments.seeds for name in epochs]
     table = arguments.out / "strategies.csv"
     rows = []
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with pool:
         for row in pool.map(judged, works):
             rows.append(row)
             print(json.dumps(row), flush=True)
