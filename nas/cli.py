@@ -6,6 +6,7 @@ Heavy imports wait for the command that needs them, so that `nas --help` answers
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +17,7 @@ from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
 from nas.cli_train import audit, finetune
 from nas.terminal import Json, print_json, print_rows, print_table
-from search_spaces.errors import InputError, MissingExtraError, ParityError
+from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
 if TYPE_CHECKING:
     from nas.results import RunResult, SearchResult
@@ -38,7 +39,7 @@ app.command()(proxies)
 app.command()(finetune)
 app.command()(audit)
 
-FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
+FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
@@ -61,6 +62,8 @@ def main() -> None:
         _fail(f"{words.rstrip('.')}; see nas --help", BAD_INPUT)
     except MissingExtraError as error:
         _fail(str(error), MISSING_EXTRA)
+    except UnfinishedError as error:
+        _fail(str(error), UNFINISHED)
     except OSError as error:
         _fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}", BAD_INPUT)
     if code == INTERRUPTED:
@@ -135,21 +138,49 @@ def train(
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try some steps, estimate the rest, write nothing.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Of a dry run, at each of 5 epochs.")] = 3,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Of training, that a dry run estimates by.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Of the training, of which a dry run tries one.")
+    ] = 1,
+    as_json: Json = False,
 ) -> None:
-    """Train the supernet alone; Ctrl-C and the same command go on at the last epoch.
+    """Train the supernet alone; Ctrl-C and the same command go on at the last checkpoint.
 
     Example: nas train recipes/digits.toml --out runs/a
 
     Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
+
+    Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
     """
     from nas import pipeline
     from nas.training.ranks import Ranks
 
     ranks: Ranks = context.obj or Ranks()
-    run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
-    checkpoint = pipeline.train(run, ranks)
-    if ranks.is_first:
-        typer.echo(checkpoint)
+    if not dry_run:
+        if samples is not None or processes != 1:
+            raise InputError("--samples and --processes are of a dry run; add --dry-run")
+        run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
+        checkpoint = pipeline.train(run, minutes, ranks)
+        if ranks.is_first:
+            typer.echo(checkpoint)
+        return
+    tried = pipeline.dry_run(
+        recipe_or_run, overrides or (), steps=steps, samples=samples, processes=processes
+    )
+    if as_json:
+        print_json(asdict(tried))
+    else:
+        print_rows(tried.rows())
 
 
 @app.command("import-weights")

@@ -4,6 +4,8 @@ Each stage reads the files of those before it from the run directory and writes 
 be called alone, again, or after an interruption; finished work is found and not done again.
 """
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,14 @@ from nas.artifacts import (
     fitted_accuracy,
     fitted_latency,
     load_supernet,
-    new_supernet,
-    predicting_judge,
     proxy_scores,
     save_predictors,
     subnet_evaluator,
     supernet_hash,
 )
-from nas.config import Recipe, TrainingConfig, load_recipe
+from nas.config import Recipe, load_recipe
 from nas.device import run_device
+from nas.dry_run import STEPS, DryRun, try_training
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run
@@ -47,20 +48,16 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
-from nas.teachers import check_teachers, load_teachers
+from nas.supernet_trainer import ENDS, check_sources, supernet_trainer
 from nas.training import STRATEGIES
-from nas.training.device import training_device
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.ranks import Ranks
-from nas.training.starting_weights import check_weights, weights_state
-from nas.training.trainer import Judge, Trainer
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
-from search_spaces import InputError, SearchSpace, build_space, unknown_name
+from search_spaces import InputError, build_space, unknown_name
 from search_spaces.part import SpacePart
-from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
 BASELINES = ("parameters", "macs")  # of zero-cost proxies
@@ -96,6 +93,14 @@ def create_run(path: Path, recipe: Recipe) -> Run:
             that are absent or of another space; teachers that are absent, untrained or of other
             classes; another run's directory.
     """
+    _check_recipe(recipe)
+    if is_run(path):
+        return create_run_directory(path, recipe)
+    return create_run_directory(path, recipe, check_sources(recipe))
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Check what can be before data are loaded, which may take long."""
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
@@ -105,29 +110,11 @@ def create_run(path: Path, recipe: Recipe) -> Run:
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
     space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
-    training = recipe.training
-    if training.drop_path and not any(slot.droppable for slot in space.slots):
+    if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
         raise InputError(
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
             f"{space.name} has none: set it to 0"
         )
-    if not is_run(path):
-        _judge(training, space)
-    weights = None if training.weights is None else Path(training.weights)
-    if weights is not None and not is_run(path):
-        weights_state(weights)  # before data are loaded, which may take long
-
-    def fits(space: SearchSpace) -> None:
-        check_teachers(training.teachers, space)
-        if weights is not None:
-            check_weights(weights, space, training.kernel_transform)
-
-    return create_run_directory(path, recipe, fits)
-
-
-def _judge(config: TrainingConfig, space: SearchSpace) -> Judge | None:
-    """Return what judges candidates, where it is not the loss of a mini-batch."""
-    return None if config.judge in (None, "loss") else predicting_judge(config.judge, space.name)
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
@@ -158,51 +145,32 @@ def run_stages(where: RunLike) -> RunResult:
     )
 
 
-def train(where: RunLike, ranks: Ranks | None = None) -> Path:
+def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = None) -> Path:
     """Train the supernet, or go on where it stopped; return the checkpoint's path.
 
     Args:
+        minutes: of this leg, loading data included; the checkpoint it ends with is gone on from.
         ranks: the processes that do so together, of which the first writes and prints.
+
+    Raises:
+        UnfinishedError: the minutes were over.
     """
+    ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
     this, ranks = open_run(where), ranks or Ranks()
     with this.stage("train") if ranks.is_first else this.threads():
-        config, supernet = this.recipe.training, new_supernet(this)
-        evaluator = subnet_evaluator(this, supernet)
-        ends = {
-            "smallest_accuracy": this.space.decode(this.space.smallest()[0]),
-            "largest_accuracy": this.space.decode(this.space.largest()[0]),
-        }
-
-        def evaluate(_: Supernet) -> dict[str, float]:
-            return {name: evaluator.validation_accuracy(a) for name, a in ends.items()}
-
-        trainer = Trainer(
-            supernet,
-            this.data,
-            this.task,
-            config,
-            this.recipe.seed,
-            STRATEGIES[config.strategy](this.space, config),
-            checkpoint_path=this.checkpoint_path,
-            metrics=this.metrics,
-            evaluate=evaluate,
-            teachers=load_teachers(this),
-            judge=_judge(config, this.space),
-            device=training_device(config.device, ranks.local_rank),
-            ranks=ranks,
-        )
+        trainer = supernet_trainer(this, this.metrics, ranks)
         damage = trainer.resume()
         if not ranks.is_first:
-            trainer.train()
+            trainer.train(ends_at=ends_at)
             return this.checkpoint_path
         if damage is not None:
             say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:
-            trainer.train(advance)
+            trainer.train(advance, ends_at)
     for last in epoch_records(this.metrics.read())[-1:]:
-        if set(ends) <= set(last):
+        if set(ENDS) <= set(last):
             metric = this.task.metric
-            values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ends}
+            values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ENDS}
             words = ", ".join(f"{name} {value}" for name, value in values.items())
             say(f"            validation {metric}: {words}")
     return this.checkpoint_path
@@ -273,6 +241,34 @@ def audit(
             this.recipe.seed if seed is None else seed,
             lambda done, total, note: advance(done, note, total),
         )
+
+
+def dry_run(
+    recipe: Recipe | Path | str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    steps: int = STEPS,
+    samples: int | None = None,
+    processes: int = 1,
+) -> DryRun:
+    """Check a recipe and try its training: real steps at several epochs. Writes nothing.
+
+    Args:
+        recipe: a `Recipe`, a TOML file, or a run.
+        steps: at every epoch that is tried.
+        samples: of training, to estimate by; those of the data without, if they are there.
+        processes: of the training, of which one is tried, with its part of every batch.
+
+    Raises:
+        InputError: as `create_run` and `train`.
+    """
+    if isinstance(recipe, Path | str) and is_run(Path(recipe)):
+        recipe = open_run(recipe).recipe
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
+    _check_recipe(recipe)
+    fits = check_sources(recipe)
+    return try_training(recipe, fits, steps=steps, samples=samples, processes=processes)
 
 
 def import_weights(

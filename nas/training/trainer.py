@@ -1,5 +1,6 @@
 """The training loop, resumable at every step with the same result as uninterrupted."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nas.append_log import AppendLog
 from nas.config import TrainingConfig
 from nas.data import Dataset, Inputs, check_augmentation
 from nas.results import metric_text
@@ -20,6 +20,7 @@ from nas.training.batches import Batch, Batches
 from nas.training.checkpoints import Checkpoints, Loaded
 from nas.training.collapse import Collapse
 from nas.training.guard import Guard
+from nas.training.metrics import Metrics
 from nas.training.optimizers import (
     OPTIMIZERS,
     optimizer_tensors,
@@ -37,6 +38,7 @@ from nas.training.tally import Tally
 from nas.training.teachers import Teacher
 from search_spaces import Architecture, InputError, Population, unknown_name
 from search_spaces.channel_order import sort_channels
+from search_spaces.errors import UnfinishedError
 from search_spaces.regularisation import Regularisation
 from search_spaces.supernet import Supernet, resize
 
@@ -90,7 +92,7 @@ class Trainer:
         strategy: Strategy,
         *,
         checkpoint_path: Path,
-        metrics: AppendLog,
+        metrics: Metrics,
         evaluate: Evaluate,
         teachers: Sequence[Teacher] = (),
         judge: Judge | None = None,
@@ -120,7 +122,7 @@ class Trainer:
         self._roll_backs, self._in_vain, self._bad_steps = 0, 0, 0
         self._tally = Tally(self._device)
         self._records = 0  # in the metrics
-        self._saved_at = time.monotonic()
+        self._saved_at, self._ends_at = time.monotonic(), math.inf
         self._note = ""  # figures of the last epoch, in words
 
     @property
@@ -181,16 +183,36 @@ class Trainer:
             self._take_up((tensors, state))
         return made
 
-    def train(self, report: Report = lambda done, note: None) -> None:
+    def train(self, report: Report = lambda done, note: None, ends_at: float = math.inf) -> None:
         """Train from where it stands to the last epoch.
+
+        Args:
+            ends_at: of `time.monotonic`, when to stop with a checkpoint.
 
         Raises:
             InputError: the loss stays bad after roll-backs, or there is too little memory.
+            UnfinishedError: it is `ends_at`.
         """
+        self._ends_at = ends_at
         while self.next_epoch < self._config.epochs:
             reason = self._train_epoch(report) or self._end_epoch()
             if reason is not None:
                 self._roll_back(reason)
+            if self.next_epoch < self._config.epochs:
+                self._stop_in_time()
+
+    def try_epoch(self, epoch: int, report: Report) -> dict[str, Any]:
+        """Train through one epoch, whatever came before, and return its figures; of the trainer's
+        own nothing is written.
+        """
+        self.next_epoch, self.next_step = epoch, 0
+        self._tally, self._saved_at = Tally(self._device), math.inf
+        self._train_epoch(report)
+        return self._tally.record(self.steps_per_epoch * self._batch_size)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the figures of an evaluation now."""
+        return self._evaluate(self.supernet)
 
     def _end_epoch(self) -> str | None:
         """Record the epoch and evaluate where it is time; return why to go back, if so."""
@@ -249,7 +271,9 @@ class Trainer:
                 bad = self._ranks.from_first(lambda: self._guard.bad_in_a_row)
                 if bad >= BAD_STEPS_IN_A_ROW:
                     return f"{bad} losses in a row were not finite or jumped"
-            self._save_within()
+            if self.next_step < self.steps_per_epoch:
+                self._save_within()
+                self._stop_in_time()
         return None
 
     def _step(self, planned: TrainingStep, batch: Batch, progress: float) -> None:
@@ -404,8 +428,25 @@ class Trainer:
     def _save_within(self) -> None:
         """Write a checkpoint within a long epoch when it is time."""
         minutes = (time.monotonic() - self._saved_at) / 60
-        if minutes >= self._config.checkpoint_minutes and self.next_step < self.steps_per_epoch:
+        if minutes >= self._config.checkpoint_minutes:
             self._save(good=False)
+
+    def _stop_in_time(self) -> None:
+        """Stop with a checkpoint when the time is over; all processes do at the same step.
+
+        Raises:
+            UnfinishedError: it is over.
+        """
+        if self._ends_at == math.inf:
+            return
+        if self._ranks.from_first(lambda: time.monotonic() < self._ends_at):
+            return
+        self._ranks.from_first(lambda: self._save(good=False))
+        done = self.next_epoch * self.steps_per_epoch + self.next_step
+        raise UnfinishedError(
+            f"trained {done} of {self.num_steps} steps ({done / self.num_steps:.0%}), epoch "
+            f"{self.next_epoch + 1} of {self._config.epochs}; the same command goes on"
+        )
 
     def _save(self, good: bool) -> None:
         self._saved_at = time.monotonic()

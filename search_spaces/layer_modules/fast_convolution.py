@@ -86,7 +86,9 @@ def depthwise_convolution(inputs: Tensor, kernels: Tensor, stride: int) -> Tenso
     if kernels.shape[2:] == (1, 1) and stride == 1:
         return inputs * kernels.view(1, -1, 1, 1)
     if torch.is_grad_enabled() and (inputs.requires_grad or kernels.requires_grad):
-        outputs: Tensor = _DepthwiseFunction.apply(inputs, kernels, stride, padding)
+        outputs: Tensor = _DepthwiseFunction.apply(  # type: ignore[no-untyped-call]
+            inputs, kernels, stride, padding
+        )
         return outputs
     return F.conv2d(inputs, kernels, None, stride, padding, 1, len(kernels))
 
@@ -109,7 +111,7 @@ class _DepthwiseFunction(torch.autograd.Function):
         return F.conv2d(inputs, kernels, None, stride, padding, 1, len(kernels))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, kernels = ctx.saved_tensors
         of_inputs = of_kernels = None
@@ -127,26 +129,35 @@ WIDEST_STRIP = 3
 or where padding is wider than the stride or the input narrower than the kernel, it falls back to a
 general convolution of 5 to 20 times the cost; hence strips, and inputs with their zeros around.
 """
+LARGEST_COPY = 2**21  # numbers at a time; larger blocks of memory are slow to get
 
 
 def _kernel_gradient(
     gradient: Tensor, inputs: Tensor, kernels: Tensor, stride: int, padding: tuple[int, int]
 ) -> Tensor:
     """Return the gradient of the kernels, c x 1 x rows x columns."""
-    (height, width), (num_rows, num_columns) = inputs.shape[2:], kernels.shape[2:]
-    if num_columns <= WIDEST_STRIP <= min(height, width):
+    if kernels.shape[3] <= WIDEST_STRIP <= min(inputs.shape[2:]):
         return _gradients(gradient, inputs, kernels, stride, padding, (False, True))[1]
-    (top, left), (read_height, read_width) = (
-        padding,
-        ((extent - 1) * stride for extent in gradient.shape[2:]),
-    )
-    bottom = read_height + num_rows - height - top
+    size = max(1, LARGEST_COPY // inputs[0].numel())
+    parts = [
+        _in_strips(*part, kernels, stride, padding)
+        for part in zip(torch.split(gradient, size), torch.split(inputs, size), strict=True)
+    ]
+    return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+
+
+def _in_strips(
+    gradient: Tensor, inputs: Tensor, kernels: Tensor, stride: int, padding: tuple[int, int]
+) -> Tensor:
+    (height, width), (top, left) = inputs.shape[2:], padding
+    read_height, read_width = ((extent - 1) * stride for extent in gradient.shape[2:])
+    bottom = read_height + kernels.shape[2] - height - top
     strips = []
-    for begin in range(0, num_columns, WIDEST_STRIP):
-        strip = kernels[:, :, :, begin : begin + WIDEST_STRIP]
-        right = read_width + begin + strip.shape[3] - width - left
-        moved = F.pad(inputs, (left - begin, right, top, bottom))
+    for strip in kernels.tensor_split(-(-kernels.shape[3] // WIDEST_STRIP), dim=3):
+        right = read_width + strip.shape[3] - width - left
+        moved = F.pad(inputs, (left, right, top, bottom))
         strips.append(_gradients(gradient, moved, strip, stride, (0, 0), (False, True))[1])
+        left -= strip.shape[3]
     return torch.cat(strips, dim=3)
 
 

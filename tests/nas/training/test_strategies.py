@@ -193,9 +193,7 @@ class TestSorted(StrategyContract):
 
     @pytest.mark.parametrize("num_random", [0, 9])
     def test_more_than_the_chain_or_none_is_refused(self, num_random):
-        with pytest.raises(
-            InputError, match=rf"at least 1 and at most 8.*sorted, got {num_random}"
-        ):
+        with pytest.raises(InputError, match=rf"1 and at most 8.*sorted, got {num_random}"):
             TrainingConfig().replaced(strategy="sorted", num_random=num_random)
 
 
