@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nas.config import Recipe, load_recipe
     from nas.pipeline import (
         create_run,
+        dry_run,
         export,
         fit_predictors,
         import_weights,
@@ -32,6 +33,7 @@ _HOMES = {
     "Recipe": "nas.config",
     "Run": "nas.run_directory",
     "create_run": "nas.pipeline",
+    "dry_run": "nas.pipeline",
     "export": "nas.pipeline",
     "fit_predictors": "nas.pipeline",
     "import_weights": "nas.pipeline",
@@ -51,6 +53,7 @@ __all__ = [
     "Recipe",
     "Run",
     "create_run",
+    "dry_run",
     "export",
     "fit_predictors",
     "import_weights",
