@@ -3,6 +3,7 @@
 Heavy imports wait for the command that needs them, so that `nas --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import typer
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
+from nas.cli_train import audit, finetune
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
@@ -34,6 +36,8 @@ app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
 app.command()(proxies)
+app.command()(finetune)
+app.command()(audit)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -48,7 +52,7 @@ Overrides = Annotated[
 def main() -> None:
     """Run the command line; what a user can cause ends in one or two lines and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = _run_command()
     except InputError as error:
         _fail(str(error), BAD_INPUT)
     except ParityError as error:
@@ -67,9 +71,38 @@ def main() -> None:
     sys.exit(code)
 
 
+def _run_command() -> int:
+    """Run the command that was given, under torchrun as one of its processes; return its code.
+
+    What several processes would say, one says.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return int(app(standalone_mode=False) or 0)
+    from nas.training.ranks import SaidElsewhere, torchrun_ranks
+
+    try:
+        with torchrun_ranks() as ranks:
+            code = int(app(standalone_mode=False, obj=ranks) or 0)
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
+            return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SaidElsewhere as said:
+        sys.exit(INTERRUPTED if said.interrupted else BAD_INPUT)
+
+
 def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"nas: {message}\n")
     sys.exit(code)
+
+
+@app.callback()
+def _check_processes(context: typer.Context) -> None:
+    if context.obj is not None and context.invoked_subcommand != "train":
+        raise InputError(
+            f"torchrun is for `nas train` alone; run `nas {context.invoked_subcommand}` without it"
+        )
 
 
 @app.command("run")
@@ -101,6 +134,7 @@ def run_command(
 
 @app.command()
 def train(
+    context: typer.Context,
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
@@ -124,14 +158,21 @@ def train(
 
     Example: nas train recipes/digits.toml --out runs/a
 
+    Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
+
     Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
     """
     from nas import pipeline
+    from nas.training.ranks import Ranks
 
+    ranks: Ranks = context.obj or Ranks()
     if not dry_run:
         if samples is not None or processes != 1:
             raise InputError("--samples and --processes are of a dry run; add --dry-run")
-        typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides), minutes))
+        run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
+        checkpoint = pipeline.train(run, minutes, ranks)
+        if ranks.is_first:
+            typer.echo(checkpoint)
         return
     tried = pipeline.dry_run(
         recipe_or_run, overrides or (), steps=steps, samples=samples, processes=processes
@@ -289,6 +330,9 @@ def export(
         str | None, typer.Option(help="Search and export one subnet for each: 1,2,4 or 20%,50%.")
     ] = None,
     front: Annotated[bool, typer.Option(help="Export the whole front of the last search.")] = False,
+    inherited: Annotated[
+        bool, typer.Option("--inherited", help="The supernet's weights, also of fine-tuned ones.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export subnets as ONNX folders that were proven equal and measured.
@@ -300,18 +344,23 @@ def export(
 
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
+    if budgets is not None and inherited:
+        raise InputError(
+            "--inherited goes with ARCH and --front: a search takes fine-tuned weights"
+        )
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
     opened = open_run(run)  # once, for all of them
     names = pipeline.front_ids(opened) if front else [str(architecture)]
-    results = [pipeline.export(opened, name) for name in names]
+    results = [pipeline.export(opened, name, inherited=inherited) for name in names]
     if as_json:
         rows = [result.model_dump(mode="json") for result in results]
         print_json({"exports": rows} if front else rows[0])
         return
     for result in results:
-        typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
+        words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
+        typer.echo(f"{result.directory}  {words}")
 
 
 def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
@@ -440,6 +489,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
             ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
             ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
+            ("weights", winner.weights),
             ("model", winner.model_path),
         ]
     elif candidate is not None:
@@ -450,6 +500,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             (f"validation {metric}", metric_text(metric, candidate.validation_accuracy)),
             ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
             ("measured latency", f"not measured: {result.target} is not this machine"),
+            ("weights", candidate.weights),
             ("model", candidate.model_path),
             ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
         ]

@@ -1,5 +1,6 @@
 """Recipes: one frozen, typed model per stage; unknown keys are errors; defaults live here once."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -223,6 +224,19 @@ class TrainingConfig(Section):
         return tuple(_function_name(name) for name in names)
 
     @model_validator(mode="after")
+    def _something_to_train(self) -> "TrainingConfig":
+        if self.strategy not in ("progressive", "sorted"):  # in whose steps there is nothing else
+            return self
+        most = math.inf if self.levels is None else self.levels
+        if not 1 <= chosen(self.num_random) <= most:
+            upper = f" and at most {most} (levels)" if self.levels else ""
+            raise InputError(
+                f"expected training.num_random of at least 1{upper} with the strategy "
+                f"{self.strategy}, got {self.num_random}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _something_to_search(self) -> "TrainingConfig":
         if self.epochs == 0 and self.weights is None:
             raise InputError(
@@ -437,6 +451,24 @@ def read_search_settings(overrides: Iterable[str]) -> dict[str, Any]:
         if key not in SearchConfig.model_fields:
             raise unknown_name("search setting", key, SearchConfig.model_fields)
     return data
+
+
+def read_training_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `training.key=value` settings.
+
+    Raises:
+        InputError: another form, another section, or an unknown key (the nearest valid one is
+            named).
+    """
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply(data, override)
+    _check_keys(data, Recipe, "")
+    for section in data:
+        if section != "training":
+            raise InputError(f"expected --set training.key=value, got one of {section!r}")
+    settings: dict[str, Any] = data.get("training", {})
+    return settings
 
 
 def check_recipe(data: Mapping[str, Any]) -> Recipe:

@@ -6,7 +6,7 @@ be called alone, again, or after an interruption; finished work is found and not
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from nas.device import run_device
 from nas.dry_running import STEPS, DryRun, try_training
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
+from nas.finetuning.audit import AuditReport, audit_run
+from nas.finetuning.fine_tuned import fine_tune
+from nas.finetuning.single_training import SingleTraining
 from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import (
     FittedAccuracy,
@@ -45,15 +48,15 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
-from nas.supernet_trainer import ENDS, supernet_trainer
+from nas.supernet_trainer import ENDS, check_sources, supernet_trainer
 from nas.training import STRATEGIES
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
-from nas.training.starting_weights import check_weights, weights_state
+from nas.training.ranks import Ranks
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
-from search_spaces import InputError, SearchSpace, build_space, unknown_name
+from search_spaces import InputError, build_space, unknown_name
 from search_spaces.part import SpacePart
 
 RunLike = Run | Path | str
@@ -86,13 +89,14 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; weights to start from that are absent or of another
-            space; another run's directory.
+            data that the space does not take; weights to start from, or a run that is to judge,
+            that are absent or of another space; teachers that are absent, untrained or of other
+            classes; another run's directory.
     """
     _check_recipe(recipe)
     if is_run(path):
         return create_run_directory(path, recipe)
-    return create_run_directory(path, recipe, _check_of_weights(recipe))
+    return create_run_directory(path, recipe, check_sources(recipe))
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -111,20 +115,6 @@ def _check_recipe(recipe: Recipe) -> None:
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
             f"{space.name} has none: set it to 0"
         )
-
-
-def _check_of_weights(recipe: Recipe) -> Callable[[SearchSpace], None]:
-    """Check that weights to start from are there; return the check of the space they are for."""
-    training = recipe.training
-    if training.weights is None:
-        return lambda space: None
-    weights = Path(training.weights)
-    weights_state(weights)
-
-    def fits(space: SearchSpace) -> None:
-        check_weights(weights, space, training.kernel_transform)
-
-    return fits
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
@@ -155,20 +145,24 @@ def run_stages(where: RunLike) -> RunResult:
     )
 
 
-def train(where: RunLike, minutes: float | None = None) -> Path:
+def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = None) -> Path:
     """Train the supernet, or go on where it stopped; return the checkpoint's path.
 
     Args:
         minutes: of this leg, loading data included; the checkpoint it ends with is gone on from.
+        ranks: the processes that do so together, of which the first writes and prints.
 
     Raises:
         UnfinishedError: the minutes were over.
     """
     ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    this = open_run(where)
-    with this.stage("train"):
-        trainer = supernet_trainer(this, this.metrics)
+    this, ranks = open_run(where), ranks or Ranks()
+    with this.stage("train") if ranks.is_first else this.threads():
+        trainer = supernet_trainer(this, this.metrics, ranks)
         damage = trainer.resume()
+        if not ranks.is_first:
+            trainer.train(ends_at=ends_at)
+            return this.checkpoint_path
         if damage is not None:
             say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:
@@ -180,6 +174,73 @@ def train(where: RunLike, minutes: float | None = None) -> Path:
             words = ", ".join(f"{name} {value}" for name, value in values.items())
             say(f"            validation {metric}: {words}")
     return this.checkpoint_path
+
+
+def finetune(
+    where: RunLike,
+    architecture: str,
+    *,
+    epochs: int = 5,
+    learning_rate: float | None = None,
+    **settings: Any,
+) -> SingleTraining:
+    """Train a subnet of a run on, distilled from the largest, or go on where that stopped.
+
+    `export` and `search` then take its weights.
+
+    Args:
+        architecture: as for `export`.
+        learning_rate: a tenth of the recipe's without; it falls to 0 as a cosine.
+        settings: others of the recipe's section `training`.
+
+    Raises:
+        InputError: no such architecture; a run that is not trained to the end; a bad setting, or
+            others than an earlier fine-tuning of this subnet had.
+    """
+    this = open_run(where)
+    with this.stage("finetune"):
+        supernet_hash(this)  # before data are loaded, which may take long
+        chosen = find_architecture(this, architecture)
+        with progress_bar("finetune", 1) as advance:
+            return fine_tune(
+                this,
+                chosen,
+                epochs,
+                learning_rate,
+                settings,
+                lambda done, total, note: advance(done, note, total),
+            )
+
+
+def audit(
+    where: RunLike,
+    *,
+    subnets: int = 8,
+    epochs: int = 1,
+    alone: bool = False,
+    seed: int | None = None,
+) -> AuditReport:
+    """Tell how well inherited quality ranks subnets: some are trained alone, and compared.
+
+    Args:
+        subnets: how many, spread over the range of MACs.
+        epochs: of each, on labels, without a teacher.
+        alone: from fresh weights, instead of inherited ones.
+        seed: of the choice of subnets and of their training; the recipe's without.
+
+    Raises:
+        InputError: a run that is not trained to the end, or too few subnets.
+    """
+    this = open_run(where)
+    with this.stage("audit"), progress_bar("audit", 1) as advance:
+        return audit_run(
+            this,
+            subnets,
+            epochs,
+            "fresh" if alone else "inherited",
+            this.recipe.seed if seed is None else seed,
+            lambda done, total, note: advance(done, note, total),
+        )
 
 
 def dry_run(
@@ -206,7 +267,7 @@ def dry_run(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
     _check_recipe(recipe)
-    fits = _check_of_weights(recipe)
+    fits = check_sources(recipe)
     return try_training(recipe, fits, steps=steps, samples=samples, processes=processes)
 
 
@@ -364,19 +425,21 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str) -> ExportResult:
-    """Export one subnet of a run as a verified folder.
+def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+    """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
+    them.
 
     Args:
         architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
             file or the family's text form.
+        inherited: take the supernet's weights in any case.
 
     Raises:
         InputError: no such architecture; the nearest known ids are named.
     """
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture))
+        return export_architecture(this, find_architecture(this, architecture), inherited)
 
 
 def front_ids(where: RunLike) -> list[str]:

@@ -71,6 +71,8 @@ class Run:
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
         self.validations = AppendLog(path / "search" / "validations.jsonl")
+        self.finetuned_path = path / "finetuned"
+        self.audit_path = path / "audit"
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 
@@ -161,6 +163,14 @@ class Run:
             done_before = earlier.state == "done"
             self._record(name, "done", max(seconds, before) if done_before else seconds + before)
         say(f"{name:<11} {seconds:6.1f} s")
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Run PyTorch on the recipe's threads, as stages do; for processes beside the one that has
+        the stage.
+        """
+        with torch_threads(self.recipe.threads):
+            yield
 
     def _record(self, name: str, state: Literal["running", "done"], seconds: float) -> None:
         stage = StageState(state=state, seconds=round(seconds, 3))

@@ -1,13 +1,19 @@
 """The trainer of a run's supernet."""
 
-from nas.artifacts import new_supernet, subnet_evaluator
+from collections.abc import Callable
+from pathlib import Path
+
+from nas.artifacts import new_supernet, predicting_judge, subnet_evaluator
+from nas.config import Recipe, TrainingConfig
 from nas.run_directory import Run
-from nas.teachers import load_teachers
+from nas.teachers import check_teachers, load_teachers
 from nas.training import STRATEGIES
 from nas.training.device import training_device
 from nas.training.metrics import Metrics
 from nas.training.ranks import Ranks
-from nas.training.trainer import Trainer
+from nas.training.starting_weights import check_weights, weights_state
+from nas.training.trainer import Judge, Trainer
+from search_spaces import SearchSpace
 from search_spaces.supernet import Supernet
 
 ENDS = ("smallest_accuracy", "largest_accuracy")
@@ -39,6 +45,33 @@ def supernet_trainer(run: Run, metrics: Metrics, ranks: Ranks | None = None) -> 
         metrics=metrics,
         evaluate=evaluate,
         teachers=load_teachers(run),
-        device=training_device(config.device),
+        judge=_judge(config, space),
+        device=training_device(config.device, None if ranks is None else ranks.local_rank),
         ranks=ranks,
     )
+
+
+def check_sources(recipe: Recipe) -> Callable[[SearchSpace], None]:
+    """Check, before data are loaded, that what training takes from elsewhere is there; return the
+    check that it fits the space that follows from the data.
+
+    Raises:
+        InputError: weights to start from, or a run that is to judge, that are absent.
+    """
+    training = recipe.training
+    weights = None if training.weights is None else Path(training.weights)
+    if weights is not None:
+        weights_state(weights)
+
+    def fits(space: SearchSpace) -> None:
+        _judge(training, space)
+        check_teachers(training.teachers, space)
+        if weights is not None:
+            check_weights(weights, space, training.kernel_transform)
+
+    return fits
+
+
+def _judge(config: TrainingConfig, space: SearchSpace) -> Judge | None:
+    """Return what judges candidates, where it is not the loss of a mini-batch."""
+    return None if config.judge in (None, "loss") else predicting_judge(config.judge, space.name)

@@ -38,4 +38,4 @@ class Regularisation:
         ones = (1,) * (values.dim() - num_dimensions)
         shape = (*values.shape[:num_dimensions], *ones)
         mask = torch.rand(shape, generator=self.generator) < 1 - probability
-        return values * (mask.to(values) / (1 - probability))
+        return values * (mask.to(values, non_blocking=True) / (1 - probability))

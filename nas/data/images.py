@@ -106,9 +106,10 @@ def _mean_and_std(shares: Array, levels: Array) -> tuple[float, float]:
 
 def normalised_images(data: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return images n x c x h x w float32 of mean 0 and deviation 1, channels last in memory."""
-    device = inputs[0].device
-    mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1) * 255
-    std = torch.tensor(data.std, device=device).view(1, -1, 1, 1) * 255
+    mean, std = (
+        255 * torch.tensor(one).view(1, -1, 1, 1).to(inputs[0].device, non_blocking=True)
+        for one in (data.mean, data.std)
+    )
     images = (inputs[0].float() - mean) / std
     return (images.contiguous(memory_format=torch.channels_last),)
 
@@ -134,6 +135,7 @@ def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Gene
     shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
     rows = [torch.stack([cosine * mirror, -sine, shift_x], dim=1)]
     rows.append(torch.stack([sine * mirror, cosine, shift_y], dim=1))
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    affine = torch.stack(rows, dim=1).to(images.device, non_blocking=True)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)

@@ -9,6 +9,9 @@ from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile import Profile
 from nas.config import TaskConfig
 from nas.exporting.manifest import MODEL_NAME
+from nas.finetuning.audit import AUDIT_NAME, AuditReport
+from nas.finetuning.fine_tuned import fine_tuned_records
+from nas.finetuning.single_training import SingleTraining
 from nas.reporting.predictor_facts import PredictorFacts, accuracy_facts, latency_facts
 from nas.reporting.search_facts import (
     ChosenArchitecture,
@@ -53,6 +56,8 @@ class Facts:
     latest: SearchFacts | None
     measured: tuple[MeasuredSubnet, ...]  # of this supernet on this target
     chosen: tuple[ChosenArchitecture, ...]
+    fine_tuned: tuple[SingleTraining, ...]  # of this supernet
+    audits: tuple[AuditReport, ...]  # of this supernet
     dimensions: tuple[str, ...]  # of the chosen ones
     hashes: Mapping[str, str]  # SHA-256 by name
 
@@ -115,6 +120,16 @@ def gather(run: Run) -> Facts:
         latest=latest_search(run, searches),
         measured=_measured(run, training, profile),
         chosen=chosen,
+        fine_tuned=tuple(
+            record
+            for record in fine_tuned_records(run)
+            if record.supernet_sha256 == training.supernet_sha256
+        ),
+        audits=tuple(
+            audit
+            for audit in map(AuditReport.load, sorted(run.audit_path.glob(f"*/{AUDIT_NAME}")))
+            if audit.supernet_sha256 == training.supernet_sha256
+        ),
         dimensions=_dimensions(run, chosen),
         hashes=hashes | _model_hashes(searches),
     )

@@ -14,17 +14,26 @@ ADAM_SECOND_DECAY = 0.999
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
+        fused=True,
     )
+    # The fused one begins all momenta in its first step, and a step of one subnet has not all
+    # gradients. From 0 the first momentum is the gradient, as it would be.
+    for parameter in (one for group in groups for one in group["params"] if config.momentum):
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _adamw(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_DECAY)
+        groups,
+        lr=config.learning_rate,
+        betas=(config.momentum, ADAM_SECOND_DECAY),
+        fused=True,
     )
 
 
@@ -73,8 +82,11 @@ def restore_optimizer(
             continue
         key, _, name = full_name.removeprefix(STATE_PREFIX).partition(".")
         if name in parameters:
-            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
-            optimizer.state[parameters[name]][key] = value.to(memory_format=layout)
+            parameter = parameters[name]
+            # Fused optimisers walk through weights and state alike, as they lie in memory.
+            like = parameter if value.shape == parameter.shape else value
+            state = torch.empty_like(like, dtype=value.dtype, device=parameter.device)
+            optimizer.state[parameter][key] = state.copy_(value)
 
 
 def reorder_state(optimizer: torch.optim.Optimizer, module: nn.Module, orders: Orders) -> None:

@@ -2,7 +2,7 @@
 
 from nas.config import TrainingConfig, chosen
 from nas.training.strategy import StepContext, Strategy, TrainingStep, TrainingSubnet
-from search_spaces import SearchSpace
+from search_spaces import Population, SearchSpace
 
 
 class Sandwich(Strategy):
@@ -15,15 +15,27 @@ class Sandwich(Strategy):
     def __init__(self, space: SearchSpace, config: TrainingConfig) -> None:
         self._space = space
         self._num_random = chosen(config.num_random)
-        largest, smallest = (space.decode(row[0]) for row in (space.largest(), space.smallest()))
-        self._largest = TrainingSubnet(largest, "largest", "labels", regularisation=1.0)
-        self._smallest = TrainingSubnet(smallest, "smallest", "teacher")
 
     def step(self, context: StepContext) -> TrainingStep:
         """Return largest, `num_random` random ones, smallest."""
-        random = [
-            TrainingSubnet(self._space.decode(genome), "random", "teacher")
-            for genome in self._space.sample(self._num_random, context.rng)
-        ]
-        subnets = (self._largest, *random, self._smallest)
-        return TrainingStep(subnets, teacher=self._largest.architecture)
+        return sandwich_step(self._space, self._space.sample(self._num_random, context.rng))
+
+
+def sandwich_step(
+    space: SearchSpace, between: Population, loss_weight: float = 1.0
+) -> TrainingStep:
+    """Return a step of the largest on labels, then n genomes and the smallest on its outputs, all
+    but the largest with a loss weight.
+    """
+    largest, (lowest,) = largest_subnet(space), space.smallest()
+    random = (
+        TrainingSubnet(space.decode(genome), "random", "teacher", loss_weight) for genome in between
+    )
+    smallest = TrainingSubnet(space.decode(lowest), "smallest", "teacher", loss_weight)
+    return TrainingStep((largest, *random, smallest), teacher=largest.architecture)
+
+
+def largest_subnet(space: SearchSpace) -> TrainingSubnet:
+    """Return the largest, which learns from labels and is regularised."""
+    largest = space.decode(space.largest()[0])
+    return TrainingSubnet(largest, "largest", "labels", regularisation=1.0)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from search_spaces import Architecture, Population
 
-Role = Literal["largest", "random", "smallest"]
+Role = Literal["largest", "random", "smallest", "alone"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,7 @@ class Strategy(Protocol):
     def sorts_channels(self, epoch: int, epochs: int) -> bool:
         """Tell whether channels are sorted by importance before an epoch."""
         return False
+
+    def trains_all(self, progress: float) -> bool:
+        """Tell whether every architecture, the smallest too, has its turn from there on."""
+        return True

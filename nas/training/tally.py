@@ -18,9 +18,11 @@ class Tally:
     """
 
     def __init__(self, device: torch.device, state: Mapping[str, Any] | None = None) -> None:
-        self._device = device
         sums = state["sums"] if state else {}
-        self._sums = {role: self._pair(*pair) for role, pair in sums.items()}
+        self._sums = {
+            role: torch.tensor(pair, dtype=torch.float64, device=device)
+            for role, pair in sums.items()
+        }
         self._before = float(state["seconds"]) if state else 0.0
         self._start = time.perf_counter()
 
@@ -29,9 +31,8 @@ class Tally:
         one = admitted.double()
         for role, loss in zip((FIRST, *roles), (losses[0], *losses), strict=True):
             value = torch.where(admitted, loss.double(), torch.zeros_like(one))
-            self._sums[role] = self._sums.get(role, self._pair(0.0, 0.0)) + torch.stack(
-                [value, one]
-            )
+            pair = torch.stack([value, one])
+            self._sums[role] = self._sums[role] + pair if role in self._sums else pair
 
     def record(self, num_samples: int) -> dict[str, Any]:
         """Return the figures of an epoch of so many samples; None where no step was good."""
@@ -51,6 +52,3 @@ class Tally:
         """Return what a checkpoint within the epoch needs."""
         seconds = self._before + time.perf_counter() - self._start
         return {"sums": {k: v.tolist() for k, v in self._sums.items()}, "seconds": seconds}
-
-    def _pair(self, total: float, count: float) -> Tensor:
-        return torch.tensor([total, count], dtype=torch.float64, device=self._device)

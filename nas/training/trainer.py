@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ from search_spaces.errors import UnfinishedError
 from search_spaces.regularisation import Regularisation
 from search_spaces.supernet import Supernet, resize
 
+Made = TypeVar("Made")
 Evaluate = Callable[[Supernet], dict[str, float]]
 Report = Callable[[int, str], None]  # steps done, a few words
 Judge = Callable[[Population], npt.NDArray[np.float64]]  # n x d -> n, lower is better
@@ -107,7 +108,8 @@ class Trainer:
         self.supernet = supernet.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._data, self._task, self._config, self._seed = data, task, config, seed
         self._teachers = [teacher.to(self._device) for teacher in teachers]
-        self._strategy, self._judge = strategy, judge or self._fresh_losses
+        self._strategy = strategy
+        self._judge = self._fresh_losses if judge is None else self._judge_of_first(judge)
         self._metrics, self._evaluate = metrics, evaluate
         self._checkpoints = Checkpoints(checkpoint_path, supernet.space.name)
         self._batches = Batches(data, config, self._device)
@@ -137,6 +139,9 @@ class Trainer:
         Raises:
             InputError: no checkpoint that is there is whole, or it is of another space or shape.
         """
+        return self._as_first(self._resume)
+
+    def _resume(self) -> str | None:
         loaded, reason = self._checkpoints.load()
         if loaded is not None and "records" not in loaded[1]:
             self._finished_earlier(loaded[1])
@@ -144,8 +149,7 @@ class Trainer:
         if loaded is not None:
             self._take_up(loaded)
             self._records = int(loaded[1]["records"])
-        if self._ranks.is_first:
-            self._metrics.keep_first(self._records)
+        self._metrics.keep_first(self._records)
         if loaded is not None:
             return reason
         if self._config.weights is not None:
@@ -167,6 +171,17 @@ class Trainer:
                 "train anew"
             )
         self.next_epoch = int(state["epoch"])
+
+    def _as_first(self, change: Callable[[], Made]) -> Made:
+        """Let the first process change weights and state, and all others take up what it has: what
+        hangs on files or roundings is then the same on all.
+        """
+        made = self._ranks.from_first(change)
+        tensors = self._ranks.tensors_from_first(self._tensors())
+        state = self._ranks.from_first(self._state)
+        if not self._ranks.is_first:
+            self._take_up((tensors, state))
+        return made
 
     def train(self, report: Report = lambda done, note: None, ends_at: float = math.inf) -> None:
         """Train from where it stands to the last epoch.
@@ -201,10 +216,10 @@ class Trainer:
 
     def _end_epoch(self) -> str | None:
         """Record the epoch and evaluate where it is time; return why to go back, if so."""
-        epoch = self.next_epoch + 1
+        epoch, num_samples = self.next_epoch + 1, self.steps_per_epoch * self._batch_size
         record: dict[str, Any] = {
             "epoch": epoch,
-            **self._tally.record(self.steps_per_epoch * self._batch_size),
+            **self._ranks.from_first(lambda: self._tally.record(num_samples)),
             "learning_rate": self._optimizer.param_groups[0]["lr"],
         }
         self._collect_bad_steps()
@@ -212,8 +227,9 @@ class Trainer:
             return "every loss of the epoch was not finite or jumped"
         evaluated = epoch == self._config.epochs or epoch % self._config.evaluate_every == 0
         if evaluated:
-            record |= self._evaluate(self.supernet)
-            collapsed = self._collapse.look(record)
+            record |= self._ranks.from_first(lambda: self._evaluate(self.supernet))
+            trained = self._strategy.trains_all((epoch - 1) / self._config.epochs)
+            collapsed = self._collapse.look(record) if trained else None
             if collapsed is not None:
                 return collapsed
         self._append(record)
@@ -231,7 +247,7 @@ class Trainer:
         order = self._rng(ORDER, epoch).permutation(len(self._data.train))
         self.supernet.train()
         if self.next_step == 0 and self._strategy.sorts_channels(epoch, self._config.epochs):
-            self._sort_channels()
+            self._as_first(self._sort_channels)
         for step in range(self.next_step, self.steps_per_epoch):
             progress = epoch + step / self.steps_per_epoch
             context = StepContext(
@@ -245,17 +261,16 @@ class Trainer:
             rate = learning_rate(self._config, progress) * ROLL_BACK_RATE**self._roll_backs
             for group in self._optimizer.param_groups:
                 group["lr"] = rate * planned.learning_rate_factor
-            whole = order[step * self._batch_size : (step + 1) * self._batch_size]
-            part = self._batch_size // self._ranks.size
-            index = whole[self._ranks.rank * part : (self._ranks.rank + 1) * part]
+            index = self._part(order[step * self._batch_size : (step + 1) * self._batch_size])
             generator = self._generator(STEP, epoch, step, self._ranks.rank)
             with _memory_for(self._config.batch_size):
                 self._step(planned, self._batches(index, generator), progress)
             self.next_step = step + 1
             report(epoch * self.steps_per_epoch + step + 1, self._note)
-            looks = (step + 1) % STEPS_BETWEEN_LOOKS == 0
-            if looks and self._guard.bad_in_a_row >= BAD_STEPS_IN_A_ROW:
-                return f"{self._guard.bad_in_a_row} losses in a row were not finite or jumped"
+            if (step + 1) % STEPS_BETWEEN_LOOKS == 0:
+                bad = self._ranks.from_first(lambda: self._guard.bad_in_a_row)
+                if bad >= BAD_STEPS_IN_A_ROW:
+                    return f"{bad} losses in a row were not finite or jumped"
             if self.next_step < self.steps_per_epoch:
                 self._save_within()
                 self._stop_in_time()
@@ -270,15 +285,16 @@ class Trainer:
         for i, subnet in enumerate(planned.subnets):
             regularisation = self._regularisation(subnet, progress, i)
             outputs = self._run(inputs, subnet.architecture, regularisation)
-            loss = self._loss(subnet, outputs, targets, teacher)
-            (loss * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
+            terms = self._losses(subnet, outputs, targets, teacher)
+            (torch.stack(terms).sum() * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
                 teacher = detached(outputs)
-            losses.append(loss.detach())
+            losses.append(terms[0].detach())
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
-        admitted = self._guard.admits(losses[0], norm)
+        comparable = planned.subnets[0].role == "largest"
+        admitted = self._guard.admits(losses[0], norm, comparable)
         take_step(self._optimizer, admitted)
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
@@ -292,16 +308,17 @@ class Trainer:
         outputs: Outputs = self.supernet(sized, architecture, regularisation)
         return outputs
 
-    def _loss(
+    def _losses(
         self, subnet: TrainingSubnet, outputs: Outputs, targets: Tensor, teacher: Outputs | None
-    ) -> Tensor:
-        losses = []
+    ) -> list[Tensor]:
+        """Return the terms of a subnet's loss: that of the labels, if any, comes first."""
+        terms = []
         if subnet.learns_from != "teacher":
-            losses.append(self._task.training_loss(outputs, targets))
+            terms.append(self._task.training_loss(outputs, targets))
         if subnet.learns_from != "labels" or self._teachers:
             assert teacher is not None, "a step's first subnet has no teacher unless it names one"
-            losses.append(self._task.distillation_loss(outputs, teacher))
-        return torch.stack(losses).sum()
+            terms.append(self._task.distillation_loss(outputs, teacher))
+        return terms
 
     def _untrained_teacher(self, planned: TrainingStep, inputs: Inputs) -> Outputs | None:
         """Return the outputs of a teacher that the step does not train."""
@@ -334,14 +351,25 @@ class Trainer:
         """Return the losses of n genomes on a mini-batch that the step does not train on."""
         rng = self._rng(FRESH, self.next_epoch, self.next_step)
         index = rng.permutation(len(self._data.train))[: self._batch_size]
-        inputs, targets = self._batches(index, None)
+        inputs, targets = self._batches(self._part(index), None)
         space = self.supernet.space
         with torch.no_grad():
-            losses = [
+            each = [
                 self._task.training_loss(self._run(inputs, space.decode(genome)), targets)
                 for genome in population
             ]
-        return torch.stack(losses).double().cpu().numpy()
+        losses = torch.stack(each).double()
+        self._ranks.mean_([losses])
+        return losses.cpu().numpy()
+
+    def _judge_of_first(self, judge: Judge) -> Judge:
+        return lambda population: np.array(
+            self._ranks.from_first(lambda: judge(population).tolist()), dtype=np.float64
+        )
+
+    def _part(self, index: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Return this process's part of a batch."""
+        return np.split(index, self._ranks.size)[self._ranks.rank]
 
     def _rng(self, *place: int) -> np.random.Generator:
         """Return a generator for one place, another one after every roll-back."""
@@ -379,7 +407,7 @@ class Trainer:
                 + self._task.hint_at_functions
             )
         counts = self._roll_backs + 1, self._in_vain + 1
-        self._take_up(self._checkpoints.load_good())
+        self._as_first(lambda: self._take_up(self._checkpoints.load_good()))
         self._roll_backs, self._in_vain = counts
         self._append(
             {
@@ -422,12 +450,16 @@ class Trainer:
 
     def _save(self, good: bool) -> None:
         self._saved_at = time.monotonic()
-        if not self._ranks.is_first:
-            return
-        tensors = {f"weights.{n}": p for n, p in self.supernet.named_parameters()}
-        tensors |= optimizer_tensors(self._optimizer, self.supernet)
-        tensors["guard"] = self._guard.state
-        state = {
+        if self._ranks.is_first:
+            self._checkpoints.save(self._tensors(), self._state(), good)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        weights = {f"weights.{n}": p for n, p in self.supernet.named_parameters()}
+        state = optimizer_tensors(self._optimizer, self.supernet)
+        return {**weights, **state, "guard": self._guard.state}
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "epoch": self.next_epoch,
             "step": self.next_step,
             "epochs": self._config.epochs,
@@ -441,7 +473,6 @@ class Trainer:
             "best": self._collapse.best,
             "tally": self._tally.state() if self.next_step else None,
         }
-        self._checkpoints.save(tensors, state, good)
 
     def _take_up(self, loaded: Loaded) -> None:
         """Put everything back as a checkpoint has it."""

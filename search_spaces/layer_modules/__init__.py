@@ -13,6 +13,7 @@ from search_spaces.layer_modules.batch_norm import without_statistics
 from search_spaces.layer_modules.cell import CELLS
 from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
+from search_spaces.layer_modules.fast_convolution import with_fast_convolutions
 from search_spaces.layer_modules.residual import RESIDUALS
 from search_spaces.layer_modules.sequence import SEQUENCES
 from search_spaces.layer_modules.transformer import TRANSFORMERS
@@ -37,12 +38,12 @@ def layer_module(spec: LayerSpec) -> nn.Module:
 @lru_cache(maxsize=16384)
 def layer_skeleton(spec: LayerSpec) -> nn.Module:
     """Build the same module without weights (on the meta device), its norms always on batch
-    statistics.
+    statistics, its convolutions fast ones.
 
     The supernet runs it with slices of shared weights in place of its own; it must not be changed.
     """
     with torch.device("meta"):
-        return without_statistics(layer_module(spec))
+        return with_fast_convolutions(without_statistics(layer_module(spec)))
 
 
 def run_layer(spec: LayerSpec, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Tensor:

@@ -15,6 +15,7 @@ from nas.device import run_device
 from nas.exporting.export import export_in_memory, export_subnet
 from nas.exporting.manifest import Manifest
 from nas.exporting.parity import ParityError
+from nas.finetuning.fine_tuned import Weights
 from nas.run_directory import open_run
 from search_spaces import InputError
 from search_spaces.layer_kind import TensorSpec
@@ -149,8 +150,7 @@ class Ingredients:
             self.run,
             self.exported,
             measured,
-            supernet=self.supernet,
-            evaluator=self.evaluator,
+            weights=Weights(self.supernet, self.evaluator),
             profile_sha256=self.device.profile_sha256,
             predicted_latency_ms=1.0,
             budget_ms=budget_ms,
