@@ -463,10 +463,14 @@ def verify(folder: Path | str) -> Verification:
     return verify_folder(Path(folder))
 
 
-def report(where: RunLike) -> Path:
-    """Write `report.html`: the front, the predictors' errors, the training curves, the settings."""
+def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
+    """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
+
+    Args:
+        beside: runs whose training is drawn beside this one's.
+    """
     this = open_run(where)
     if not this.checkpoint_path.exists():
         raise InputError(f"{this.path}: nothing to report yet; train first")
     with this.stage("report"):
-        return write_report(this)
+        return write_report(this, [open_run(one) for one in beside])
