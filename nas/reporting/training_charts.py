@@ -138,9 +138,11 @@ def comparison_chart(curves: Sequence[TrainingCurve], metric: str) -> str:
                 looked_at = [(t, r) for t, r in zip(times, curve.records, strict=True) if name in r]
                 values = [record[name] * shown.scale for _, record in looked_at]
                 panel.plot([time for time, _ in looked_at], values, marker="o", ms=3, **line)
-        axes[0].set_ylabel("training loss of a step's first subnet, measured")
-        axes[1].set_ylabel("largest: " + shown.label("measured"))
-        axes[2].set_ylabel("smallest: " + shown.label("measured"))
+        titles = ("First subnet of the steps", "Largest subnet", "Smallest subnet")
+        for panel, title in zip(axes, titles, strict=True):
+            panel.set_title(title)
+            panel.set_ylabel(shown.label("measured"))
+        axes[0].set_ylabel("training loss, measured")
         for panel in axes:
             panel.set_xlabel("minutes of training" if timed else "epoch")
 
