@@ -4,7 +4,7 @@
         [--strategies sandwich delayed ...] [--space resnet-cifar-small]
 
 Every strategy first takes some steps at five places of its training, in rounds, one thread each and
-two at once; the least time of each says how many epochs fit into the minutes. Then each trains for
+two at once; the least time of the processor of each says how many epochs fit into the minutes. Then each trains for
 so many, two at once, and the table says what validation accuracy and cross-entropy
 its smallest, its largest and twenty random subnets have, and how well inherited quality ranks
 subnets that were fine-tuned alone (`nas audit`). What is there is not done again.
@@ -13,10 +13,12 @@ subnets that were fine-tuned alone (`nas audit`). What is there is not done agai
 import argparse
 import csv
 import json
+import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,13 @@ import nas
 from nas.artifacts import load_supernet, subnet_evaluator
 from nas.config import OPTIONS, DataConfig, Recipe, load_recipe
 from nas.data import load_data
-from nas.dry_run import try_training
 from nas.run_directory import Run, is_run, open_run
+from nas.supernet_trainer import supernet_trainer
 from nas.training.metrics import epoch_records
 
 NUM_RANDOM = 20
-ROUNDS, STEPS = 3, 8
+ROUNDS, STEPS = 3, 6
+PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of a training where steps are timed
 SETTINGS = {
     "training.batch_size": 128,
     "training.learning_rate": 0.1,
@@ -86,9 +89,20 @@ def mapped(source: str, folder: Path) -> str:
 
 
 def seconds_per_step(work: Work) -> float:
-    """Try steps at five places of a training."""
+    """Seconds of the processor that a step takes, the mean over five places of a training."""
     torch.set_num_threads(1)
-    return try_training(work.recipe(), lambda space: None, steps=STEPS).seconds_per_step
+    batch_size = SETTINGS["training.batch_size"]
+    few = (*work.changes, f"data.max_samples={STEPS * int(str(batch_size))}")
+    with TemporaryDirectory() as folder:
+        run = nas.create_run(Path(folder) / "run", replace(work, changes=few).recipe())
+        trainer = supernet_trainer(run, run.metrics)
+        spent = []
+        for share in PLACES:
+            trainer.try_epoch(int(share * work.epochs), lambda done, note: None)  # warms up
+            start = time.process_time()
+            trainer.try_epoch(int(share * work.epochs), lambda done, note: None)
+            spent.append((time.process_time() - start) / trainer.steps_per_epoch)
+    return float(np.mean(spent))
 
 
 def judged(work: Work) -> dict[str, Any]:

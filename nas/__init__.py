@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nas.pipeline import (
         audit,
         create_run,
+        dry_run,
         export,
         finetune,
         fit_predictors,
@@ -35,6 +36,7 @@ _HOMES = {
     "Run": "nas.run_directory",
     "audit": "nas.pipeline",
     "create_run": "nas.pipeline",
+    "dry_run": "nas.pipeline",
     "export": "nas.pipeline",
     "finetune": "nas.pipeline",
     "fit_predictors": "nas.pipeline",
@@ -56,6 +58,7 @@ __all__ = [
     "Run",
     "audit",
     "create_run",
+    "dry_run",
     "export",
     "finetune",
     "fit_predictors",

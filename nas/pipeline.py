@@ -23,7 +23,7 @@ from nas.artifacts import (
 )
 from nas.config import Recipe, load_recipe
 from nas.device import run_device
-from nas.dry_run import STEPS, DryRun, try_training
+from nas.dry_running import STEPS, DryRun, try_training
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run

@@ -1,4 +1,4 @@
-"""Images: uint8 in memory, normalised per channel, augmented by one affine resampling."""
+"""Images: uint8 in memory, normalised per channel, augmented a batch at a time."""
 
 import math
 from typing import Any
@@ -115,12 +115,56 @@ def normalised_images(data: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor
 
 
 def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """Shift, rotate, scale and flip every image by its own random amount, in one affine resampling.
+    """Shift, rotate, scale and flip every image by its own random amount.
 
-    `images`: b x c x h x w. What comes in from outside is 0, the mean colour.
+    Shifts of a pixel or more, and flips, alone move whole pixels, as is usual (arXiv:1512.03385,
+    section 4.2); otherwise all is one affine resampling. What comes in from outside is 0, the mean
+    colour.
+
+    Args:
+        images: b x c x h x w, on any device.
+        config: shift, as a share of the size, and the other amounts.
+        generator: on the CPU, so that draws are the same on every device.
     """
     if not (config.shift or config.rotate or config.scale or config.flip):
         return images
+    below_a_pixel = 0 < config.shift * min(images.shape[2:]) < 1
+    if config.rotate or config.scale or below_a_pixel:
+        return _resampled(images, config, generator)
+    return _moved(images, config, generator)
+
+
+def _moved(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """Shift by whole pixels and flip."""
+    height, width = images.shape[2:]
+    below, beside = (int(config.shift * extent) for extent in (height, width))
+    rows = _positions(len(images), height, below, generator)
+    columns = _positions(len(images), width, beside, generator)
+    if config.flip:
+        flipped = _coins(len(images), generator)[:, None]
+        columns = torch.where(flipped, columns.flip(1), columns)
+    padded = F.pad(images, (beside, beside, below, below)).permute(0, 2, 3, 1)
+    each, padded_height, padded_width, num_channels = padded.shape
+    first_rows = torch.arange(each)[:, None, None] * padded_height
+    pixels = (first_rows + rows[:, :, None]) * padded_width + columns[:, None, :]
+    taken = padded.reshape(-1, num_channels).index_select(
+        0, pixels.flatten().to(images.device, non_blocking=True)
+    )
+    return taken.view(*pixels.shape, num_channels).permute(0, 3, 1, 2)
+
+
+def _positions(num_images: int, extent: int, most: int, generator: torch.Generator) -> Tensor:
+    """Return which rows, or columns, of images with `most` more on either side to take: n x e."""
+    first = torch.randint(0, 2 * most + 1, (num_images, 1), generator=generator)
+    return first + torch.arange(extent)
+
+
+def _coins(num_images: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(num_images, generator=generator) < 0.5
+
+
+def _resampled(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """Shift, rotate, scale and flip in one affine resampling, bilinear."""
     n = len(images)
 
     def uniform(limit: float) -> Tensor:
@@ -130,7 +174,7 @@ def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Gene
     factor = 1 + uniform(config.scale)
     mirror = torch.ones(n)
     if config.flip:
-        mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+        mirror = torch.where(_coins(n, generator), -1.0, 1.0)
     cosine, sine = torch.cos(angle) * factor, torch.sin(angle) * factor
     shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
     rows = [torch.stack([cosine * mirror, -sine, shift_x], dim=1)]

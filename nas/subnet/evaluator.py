@@ -8,14 +8,16 @@ from torch import Tensor, fx, nn
 
 from nas.data import Dataset, Inputs, input_tensors
 from nas.subnet.calibrate import calibrate
+from nas.subnet.fuse import fused
 from nas.task import Outputs, Score, Task
 from nas.training.batches import target_tensor
 from search_spaces import Architecture
 from search_spaces.layer_kind import TensorSpec
 from search_spaces.supernet import Supernet, resize
 
-BATCH_SIZE = 256
-CALIBRATION_BATCH_SIZE = 128
+LARGEST_BATCH = 256
+BATCH_NUMBERS = 2**17  # of the inputs of a batch, about: what is computed from them stays in caches
+CALIBRATION_BATCH_SIZE = 64
 KEPT_SHAPES = 4  # of inputs, by split: those of the last few architectures
 
 
@@ -106,15 +108,17 @@ class SubnetEvaluator:
         Raises:
             InputError: a function of the user's task fails.
         """
-        outputs = run_in_batches(subnet, self.inputs(split, architecture))
+        network = fused(subnet) if isinstance(subnet, fx.GraphModule) else subnet
+        outputs = run_in_batches(network, self.inputs(split, architecture))
         with torch.no_grad():
             return self.task.score(outputs, self.targets(split))
 
 
 def run_in_batches(subnet: nn.Module, inputs: Inputs) -> Outputs:
     """Return the outputs of n samples."""
-    chunks = zip(*(torch.split(one, BATCH_SIZE) for one in inputs), strict=True)
-    with torch.no_grad():
+    size = min(LARGEST_BATCH, max(8, BATCH_NUMBERS // inputs[0][0].numel()))
+    chunks = zip(*(torch.split(one, size) for one in inputs), strict=True)
+    with torch.inference_mode():
         outputs = [subnet(*chunk) for chunk in chunks]
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
