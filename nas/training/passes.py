@@ -12,6 +12,7 @@ from nas.data import Inputs
 from nas.task import Outputs, Task, detached
 from nas.training.batches import Batch
 from nas.training.draws import Drawn, Draws
+from nas.training.precision import autocast, in_fp32
 from nas.training.regularisation import dropout_share
 from nas.training.strategy import TrainingStep, TrainingSubnet
 from nas.training.teachers import Teacher
@@ -89,8 +90,9 @@ class Passes:
         regularisation: Regularisation | None = None,
     ) -> Outputs:
         sized = resize(inputs, self._supernet.inputs(architecture).values())
-        outputs: Outputs = self._supernet(sized, architecture, regularisation)
-        return outputs
+        with autocast(self._config.precision, inputs[0].device):
+            outputs: Outputs = self._supernet(sized, architecture, regularisation)
+        return in_fp32(outputs)
 
     def _terms(
         self, subnet: TrainingSubnet, outputs: Outputs, targets: Tensor, teacher: Outputs | None

@@ -30,6 +30,7 @@ from nas.training.optimizers import (
     take_step,
 )
 from nas.training.passes import Passes, Place
+from nas.training.precision import check_precision
 from nas.training.ranks import Ranks
 from nas.training.schedules import learning_rate
 from nas.training.starting_weights import load_weights, start_from
@@ -76,8 +77,8 @@ class Trainer:
         ranks: the processes that train together; each takes its part of every batch.
 
     Raises:
-        InputError: an unknown optimiser, augmentation that targets do not follow, or a batch that
-            the processes cannot share.
+        InputError: an unknown optimiser, augmentation that targets do not follow, a precision that
+            the device lacks, or a batch that the processes cannot share.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Trainer:
         self._ranks = ranks or Ranks()
         self._batch_size = shared_batch(min(config.batch_size, len(data.train)), self._ranks.size)
         self._device = device or torch.device("cpu")
+        check_precision(config.precision, self._device)
         self.supernet = supernet.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._data, self._task, self._config, self._seed = data, task, config, seed
         self._draws = Draws(seed)
