@@ -89,6 +89,8 @@ def _run_command() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except SaidElsewhere as said:
+        if isinstance(said.__cause__, UnfinishedError):
+            sys.exit(UNFINISHED)
         sys.exit(INTERRUPTED if said.interrupted else BAD_INPUT)
 
 
