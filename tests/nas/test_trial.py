@@ -27,6 +27,8 @@ def two_images(num_classes: int = 10, input_channels: int = 1) -> SearchSpace:
 
 
 def _head(features: int, classes: int, **fields: int) -> SearchSpace:
+    own_families.make_known()
+
     def head(values: Mapping[str, Any]) -> dict[str, Any]:
         known = {"features": features, "hidden": values["hidden"], "num_classes": classes}
         return known | fields
