@@ -90,7 +90,9 @@ def with_weights_of_now(setting: SearchSetting, result: SearchResult) -> SearchR
     assert found is not None
     if _is_exported(run, found):
         return result
-    architecture = known_architectures(run)[found.architecture_id]
+    architecture = known_architectures(run).get(found.architecture_id)
+    if architecture is None:  # known from a front that another search has replaced
+        return None
     weights = best_weights(run, architecture, load_inherited(run))
     say(f"            exporting {architecture} again, with {weights.kind} weights")
     exported = export_in_memory(weights.evaluator, architecture)

@@ -13,7 +13,7 @@ POOL = 64  # drawn for every candidate; those nearest to the sampled cost are ta
 class Attentive(Strategy):
     """A sandwich whose random subnets are the best, or the worst, of a few of like cost.
 
-    Wang et al., AttentiveNAS (arXiv:2011.09118). The MACs of an architecture drawn from the space
+    Wang et al., AttentiveNAS (arXiv:2011.09011). The MACs of an architecture drawn from the space
     are a draw from the space's distribution of MACs: the cost that the candidates are near to.
     """
 

@@ -1,6 +1,7 @@
 """The checkpoints of one training: the last one, the one before it, and the last good one."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,25 +33,41 @@ class Checkpoints:
         """Write the last checkpoint; a good one is what a roll-back goes back to."""
         if self.path.exists():
             _link(self.path, self._earlier)
-        save_checkpoint(self.path, tensors, {"space": self._space, **state})
+        save_checkpoint(self.path, tensors, {"space": self._space, "good": good, **state})
         if good:
             _link(self.path, self._good)
 
     def load(self) -> tuple[Loaded | None, str | None]:
-        """Return the last checkpoint that is whole (None before the first), and why it is not the
-        very last one, if it is not.
+        """Return the last checkpoint that is whole (None before the first), and what is wrong with
+        others, if something is. It is the last one from then on.
 
         Raises:
             InputError: none of those that are there can be used.
         """
         if not self.path.exists() and not self._earlier.exists():
             return None, None
+        damage = None
         try:
-            return load_checkpoint(self.path, self._space), None
+            loaded = load_checkpoint(self.path, self._space)
         except InputError as error:
             if not self._earlier.exists():
                 raise
-            return load_checkpoint(self._earlier, self._space), str(error)
+            loaded = load_checkpoint(self._earlier, self._space)
+            _link(self._earlier, self.path)  # else the next one would take the place of this
+            damage = f"{str(error).partition(';')[0]}; going on from the one before it"
+        if loaded[1].get("good"):
+            _link(self.path, self._good)  # a killed process may not have come to it
+        elif "good" in loaded[1] and (reason := self._damage_of_good()) is not None:
+            _link(self.path, self._good)
+            damage = f"{reason}; the last one takes its place"
+        return loaded, damage
+
+    def _damage_of_good(self) -> str | None:
+        try:
+            load_checkpoint(self._good, self._space)
+        except InputError as error:
+            return str(error).partition(";")[0]
+        return None
 
     def load_good(self) -> Loaded:
         """Return the last good checkpoint.
@@ -62,11 +79,14 @@ class Checkpoints:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Let a second name stand for a file, in one step."""
+    """Let a second name stand for a file, in one step; for a copy where disks have no links."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,8 +17,14 @@ class Metrics(Protocol):
 
 
 def epoch_records(records: Iterable[Record]) -> list[Record]:
-    """Return the records of epochs in order; of an epoch that was repeated the last one."""
-    return list({record["epoch"]: record for record in records if "event" not in record}.values())
+    """Return the records of epochs in order, without those that a roll-back went behind."""
+    found: dict[int, Record] = {}
+    for record in records:
+        if "event" not in record:
+            found[record["epoch"]] = record
+        elif "to_epoch" in record:
+            found = {epoch: kept for epoch, kept in found.items() if epoch <= record["to_epoch"]}
+    return list(found.values())
 
 
 def event_records(records: Iterable[Record]) -> list[Record]:

@@ -77,7 +77,7 @@ class Progressive(Strategy):
         architecture = self._space.decode(genome)
         if architecture == self._largest.architecture:
             return self._largest
-        return TrainingSubnet(architecture, "random", "both")
+        return TrainingSubnet(architecture, "random", "both", regularisation=1.0)
 
 
 def _phase_of(dimension: Dimension) -> str:

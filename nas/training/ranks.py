@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from search_spaces import InputError
+from search_spaces.python_name import in_one_line
 
 Made = TypeVar("Made")
 
@@ -172,5 +173,6 @@ def _others_there() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise InputError(
-            "another process of this training has ended; the same command goes on where it stopped"
+            "another process of this training has ended; the same command goes on where it stopped "
+            f"({in_one_line(error)})"
         ) from error
