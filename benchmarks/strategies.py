@@ -4,10 +4,10 @@
         [--strategies sandwich delayed ...] [--space resnet-cifar-small]
 
 Every strategy first takes some steps at five places of its training, in rounds, one thread each and
-two at once; the least time of the processor of each says how many epochs fit into the minutes. Then each trains for
-so many, two at once, and the table says what validation accuracy and cross-entropy
-its smallest, its largest and twenty random subnets have, and how well inherited quality ranks
-subnets that were fine-tuned alone (`nas audit`). What is there is not done again.
+two at once; the least time of the processor says how many epochs fit into the minutes. Then each
+trains for so many, two at once, and the table says what validation accuracy and cross-entropy its
+smallest, its largest and twenty random subnets have, and how well inherited quality ranks subnets
+that were fine-tuned alone (`nas audit`). What is there is not done again.
 """
 
 import argparse

@@ -89,6 +89,8 @@ def _run_command() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except SaidElsewhere as said:
+        if isinstance(said.__cause__, UnfinishedError):
+            sys.exit(UNFINISHED)
         sys.exit(INTERRUPTED if said.interrupted else BAD_INPUT)
 
 
@@ -402,14 +404,22 @@ def verify(
 
 
 @app.command()
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Draw its training beside; may be given again."),
+    ] = None,
+) -> None:
     """Write the HTML report of a run.
 
     Example: nas report runs/digits
+
+    Example: nas report runs/a --beside runs/b --beside runs/c
     """
     from nas import pipeline
 
-    typer.echo(pipeline.report(run))
+    typer.echo(pipeline.report(run, beside or ()))
 
 
 @app.command()

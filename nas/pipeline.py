@@ -48,11 +48,12 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
-from nas.supernet_trainer import ENDS, check_sources, supernet_trainer
+from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
 from nas.training import STRATEGIES
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.ranks import Ranks
+from nas.training.tensorboard import check_tensorboard
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
@@ -106,6 +107,8 @@ def _check_recipe(recipe: Recipe) -> None:
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     for name in recipe.accuracy.proxies:
         _check_known("zero-cost proxy", name, ZERO_COST)
+    if recipe.training.tensorboard:
+        check_tensorboard()
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
@@ -157,8 +160,11 @@ def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = No
     """
     ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
     this, ranks = open_run(where), ranks or Ranks()
-    with this.stage("train") if ranks.is_first else this.threads():
-        trainer = supernet_trainer(this, this.metrics, ranks)
+    with (
+        this.stage("train") if ranks.is_first else this.threads(),
+        training_metrics(this) as metrics,
+    ):
+        trainer = supernet_trainer(this, metrics, ranks)
         damage = trainer.resume()
         if not ranks.is_first:
             trainer.train(ends_at=ends_at)
@@ -457,10 +463,14 @@ def verify(folder: Path | str) -> Verification:
     return verify_folder(Path(folder))
 
 
-def report(where: RunLike) -> Path:
-    """Write `report.html`: the front, the predictors' errors, the training curves, the settings."""
+def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
+    """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
+
+    Args:
+        beside: runs whose training is drawn beside this one's.
+    """
     this = open_run(where)
     if not this.checkpoint_path.exists():
         raise InputError(f"{this.path}: nothing to report yet; train first")
     with this.stage("report"):
-        return write_report(this)
+        return write_report(this, [open_run(one) for one in beside])

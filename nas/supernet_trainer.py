@@ -1,6 +1,7 @@
 """The trainer of a run's supernet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nas.artifacts import new_supernet, predicting_judge, subnet_evaluator
@@ -12,6 +13,7 @@ from nas.training.device import training_device
 from nas.training.metrics import Metrics
 from nas.training.ranks import Ranks
 from nas.training.starting_weights import check_weights, weights_state
+from nas.training.tensorboard import drawn
 from nas.training.trainer import Judge, Trainer
 from search_spaces import SearchSpace
 from search_spaces.supernet import Supernet
@@ -49,6 +51,20 @@ def supernet_trainer(run: Run, metrics: Metrics, ranks: Ranks | None = None) -> 
         device=training_device(config.device, None if ranks is None else ranks.local_rank),
         ranks=ranks,
     )
+
+
+@contextmanager
+def training_metrics(run: Run) -> Iterator[Metrics]:
+    """Return the log of a run's training, and draw it where the recipe says so.
+
+    Raises:
+        MissingExtraError: that needs TensorBoard, which is absent.
+    """
+    if not run.recipe.training.tensorboard:
+        yield run.metrics
+        return
+    with drawn(run.metrics, run.checkpoint_path.parent / "tensorboard") as metrics:
+        yield metrics
 
 
 def check_sources(recipe: Recipe) -> Callable[[SearchSpace], None]:

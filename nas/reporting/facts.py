@@ -7,7 +7,7 @@ from typing import Any
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile import Profile
-from nas.config import TaskConfig
+from nas.config import OPTIONS, TaskConfig
 from nas.exporting.manifest import MODEL_NAME
 from nas.finetuning.audit import AUDIT_NAME, AuditReport
 from nas.finetuning.fine_tuned import fine_tuned_records
@@ -23,15 +23,17 @@ from nas.reporting.search_facts import (
 from nas.run_directory import Run, RunFile, StageState
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.training.checkpoint import read_state
-from nas.training.metrics import epoch_records
+from nas.training.metrics import Record, epoch_records, event_records
 from search_spaces import build_space
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How far the supernet is, and one record an epoch."""
+    """How far the supernet is, one record an epoch, and what happened."""
 
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[Record]
+    events: Sequence[Record]
+    settings: Mapping[str, Any]  # of the strategy
     epoch: int
     epochs: int
     supernet_sha256: str | None  # None: not trained to the end
@@ -141,7 +143,22 @@ def _training(run: Run) -> TrainingFacts:
         state = read_state(run.checkpoint_path)
         epoch, epochs = int(state["epoch"]), int(state["epochs"])
         sha256 = str(state["sha256"]) if epoch >= epochs else None
-    return TrainingFacts(epoch_records(run.metrics.read()), epoch, epochs, sha256)
+    records, settings = run.metrics.read(), _strategy_settings(run.recipe.training.model_dump())
+    return TrainingFacts(
+        epoch_records(records), event_records(records), settings, epoch, epochs, sha256
+    )
+
+
+def _strategy_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's section says of its strategy, without what belongs to others."""
+    named = ("strategy", "schedule", "distillation", "teachers", "dropout", "adaptive_dropout")
+    settings = {name: training.get(name) for name in named}
+    settings |= {
+        name: training.get(name)
+        for choice, takers in OPTIONS.items()
+        for name in takers.get(str(training.get(choice)), {})
+    }
+    return {name: value for name, value in settings.items() if value not in (None, (), [])}
 
 
 def _measured(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from nas.config import TrainingConfig
 from nas.data import Dataset, Inputs, Split, as_tensor, augment, normalised
+from search_spaces import InputError
 
 Batch = tuple[Inputs, Tensor]  # inputs, each b x ...; targets b, or b x ...
 SHARE_OF_MEMORY = 0.5  # of what is free on a GPU: data that take less are held there
@@ -36,6 +37,20 @@ class Batches:
 def _fits(num_bytes: int, device: torch.device) -> bool:
     free, _ = torch.cuda.mem_get_info(device)
     return num_bytes < SHARE_OF_MEMORY * free
+
+
+def shared_batch(batch_size: int, num_processes: int) -> int:
+    """Check that processes can share a batch evenly, two samples or more each; return its size.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if batch_size % num_processes or batch_size // num_processes < 2:
+        raise InputError(
+            f"a batch of {batch_size} cannot be shared by {num_processes} processes: expected "
+            "training.batch_size to be a multiple of their number, two samples or more each"
+        )
+    return batch_size
 
 
 def target_tensor(split: Split, index: np.ndarray | slice = slice(None)) -> Tensor:

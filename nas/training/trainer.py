@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.config import TrainingConfig
-from nas.data import Dataset, Inputs, check_augmentation
+from nas.data import Dataset, check_augmentation
 from nas.results import metric_text
-from nas.task import Outputs, Task, detached
-from nas.training.batches import Batch, Batches
+from nas.task import Task
+from nas.training.batches import Batch, Batches, shared_batch
 from nas.training.checkpoints import Checkpoints, Loaded
 from nas.training.collapse import Collapse
+from nas.training.draws import Drawn, Draws
 from nas.training.guard import Guard
 from nas.training.metrics import Metrics
 from nas.training.optimizers import (
@@ -29,18 +29,18 @@ from nas.training.optimizers import (
     restore_optimizer,
     take_step,
 )
+from nas.training.passes import Passes, Place
+from nas.training.precision import check_precision
 from nas.training.ranks import Ranks
-from nas.training.regularisation import dropout_share
 from nas.training.schedules import learning_rate
 from nas.training.starting_weights import load_weights, start_from
-from nas.training.strategy import StepContext, Strategy, TrainingStep, TrainingSubnet
+from nas.training.strategy import StepContext, Strategy, TrainingStep
 from nas.training.tally import Tally
 from nas.training.teachers import Teacher
-from search_spaces import Architecture, InputError, Population, unknown_name
+from search_spaces import InputError, Population, unknown_name
 from search_spaces.channel_order import sort_channels
 from search_spaces.errors import UnfinishedError
-from search_spaces.regularisation import Regularisation
-from search_spaces.supernet import Supernet, resize
+from search_spaces.supernet import Supernet
 
 Made = TypeVar("Made")
 Evaluate = Callable[[Supernet], dict[str, float]]
@@ -51,7 +51,6 @@ STEPS_BETWEEN_LOOKS = 10  # at what the guard found, which waits for the device
 BAD_STEPS_IN_A_ROW = 10  # and training goes back
 ROLL_BACKS = 3  # to one checkpoint, and training ends
 ROLL_BACK_RATE = 0.5  # of the learning rate before
-ORDER, STEP, FRESH, DROPPED, TEACHER = range(5)  # what is drawn
 
 
 class Trainer:
@@ -78,8 +77,8 @@ class Trainer:
         ranks: the processes that train together; each takes its part of every batch.
 
     Raises:
-        InputError: an unknown optimiser, augmentation that targets do not follow, or a batch that
-            the processes cannot share.
+        InputError: an unknown optimiser, augmentation that targets do not follow, a precision that
+            the device lacks, or a batch that the processes cannot share.
     """
 
     def __init__(
@@ -105,9 +104,12 @@ class Trainer:
         self._ranks = ranks or Ranks()
         self._batch_size = shared_batch(min(config.batch_size, len(data.train)), self._ranks.size)
         self._device = device or torch.device("cpu")
+        check_precision(config.precision, self._device)
         self.supernet = supernet.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._data, self._task, self._config, self._seed = data, task, config, seed
-        self._teachers = [teacher.to(self._device) for teacher in teachers]
+        self._draws = Draws(seed)
+        placed = [teacher.to(self._device) for teacher in teachers]
+        self._passes = Passes(supernet, task, config, placed, self._draws)
         self._strategy = strategy
         self._judge = self._fresh_losses if judge is None else self._judge_of_first(judge)
         self._metrics, self._evaluate = metrics, evaluate
@@ -119,7 +121,7 @@ class Trainer:
         self.steps_per_epoch = len(data.train) // self._batch_size
         self.next_epoch, self.next_step = 0, 0
         self._guard, self._collapse = Guard(self._device), Collapse(task, data.num_classes)
-        self._roll_backs, self._in_vain, self._bad_steps = 0, 0, 0
+        self._in_vain, self._bad_steps = 0, 0
         self._tally = Tally(self._device)
         self._records = 0  # in the metrics
         self._saved_at, self._ends_at = time.monotonic(), math.inf
@@ -244,7 +246,7 @@ class Trainer:
     def _train_epoch(self, report: Report) -> str | None:
         """Train the rest of an epoch; return why to go back, if so."""
         epoch = self.next_epoch
-        order = self._rng(ORDER, epoch).permutation(len(self._data.train))
+        order = self._draws.rng(Drawn.ORDER, epoch).permutation(len(self._data.train))
         self.supernet.train()
         if self.next_step == 0 and self._strategy.sorts_channels(epoch, self._config.epochs):
             self._as_first(self._sort_channels)
@@ -254,17 +256,17 @@ class Trainer:
                 epoch,
                 self._config.epochs,
                 progress / self._config.epochs,
-                self._rng(STEP, epoch, step),
+                self._draws.rng(Drawn.STEP, epoch, step),
                 self._judge,
             )
             planned = self._strategy.step(context)
-            rate = learning_rate(self._config, progress) * ROLL_BACK_RATE**self._roll_backs
+            rate = learning_rate(self._config, progress) * ROLL_BACK_RATE**self._draws.roll_backs
             for group in self._optimizer.param_groups:
                 group["lr"] = rate * planned.learning_rate_factor
             index = self._part(order[step * self._batch_size : (step + 1) * self._batch_size])
-            generator = self._generator(STEP, epoch, step, self._ranks.rank)
-            with _memory_for(self._config.batch_size):
-                self._step(planned, self._batches(index, generator), progress)
+            generator = self._draws.generator(Drawn.STEP, epoch, step, self._ranks.rank)
+            place = Place(epoch, step, self._ranks.rank, progress)
+            self._step(planned, self._batches(index, generator), place)
             self.next_step = step + 1
             report(epoch * self.steps_per_epoch + step + 1, self._note)
             if (step + 1) % STEPS_BETWEEN_LOOKS == 0:
@@ -276,20 +278,10 @@ class Trainer:
                 self._stop_in_time()
         return None
 
-    def _step(self, planned: TrainingStep, batch: Batch, progress: float) -> None:
+    def _step(self, planned: TrainingStep, batch: Batch, place: Place) -> None:
         """Add up the gradients of all subnets, clip them, and take the step unless it is bad."""
-        inputs, targets = batch
         self._optimizer.zero_grad(set_to_none=True)
-        teacher = self._untrained_teacher(planned, inputs)
-        losses = []
-        for i, subnet in enumerate(planned.subnets):
-            regularisation = self._regularisation(subnet, progress, i)
-            outputs = self._run(inputs, subnet.architecture, regularisation)
-            terms = self._losses(subnet, outputs, targets, teacher)
-            (torch.stack(terms).sum() * subnet.loss_weight).backward()  # type: ignore[no-untyped-call]
-            if teacher is None:
-                teacher = detached(outputs)
-            losses.append(terms[0].detach())
+        losses = self._passes.add_gradients(planned, batch, place)
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
@@ -298,69 +290,14 @@ class Trainer:
         take_step(self._optimizer, admitted)
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
-    def _run(
-        self,
-        inputs: Inputs,
-        architecture: Architecture,
-        regularisation: Regularisation | None = None,
-    ) -> Outputs:
-        sized = resize(inputs, self.supernet.inputs(architecture).values())
-        outputs: Outputs = self.supernet(sized, architecture, regularisation)
-        return outputs
-
-    def _losses(
-        self, subnet: TrainingSubnet, outputs: Outputs, targets: Tensor, teacher: Outputs | None
-    ) -> list[Tensor]:
-        """Return the terms of a subnet's loss: that of the labels, if any, comes first."""
-        terms = []
-        if subnet.learns_from != "teacher":
-            terms.append(self._task.training_loss(outputs, targets))
-        if subnet.learns_from != "labels" or self._teachers:
-            assert teacher is not None, "a step's first subnet has no teacher unless it names one"
-            terms.append(self._task.distillation_loss(outputs, teacher))
-        return terms
-
-    def _untrained_teacher(self, planned: TrainingStep, inputs: Inputs) -> Outputs | None:
-        """Return the outputs of a teacher that the step does not train."""
-        if self._teachers:
-            rng = self._rng(TEACHER, self.next_epoch, self.next_step)
-            teacher = self._teachers[rng.integers(len(self._teachers))]
-            outputs: Outputs = teacher(inputs)
-            return outputs
-        if planned.teacher is None or planned.teacher == planned.subnets[0].architecture:
-            return None
-        with torch.no_grad():
-            return self._run(inputs, planned.teacher)
-
-    def _regularisation(
-        self, subnet: TrainingSubnet, progress: float, place_in_step: int
-    ) -> Regularisation | None:
-        """Return what to drop at a progress in epochs: paths linearly more (arXiv:1707.07012)."""
-        config, share = self._config, subnet.regularisation
-        if config.adaptive_dropout:
-            space = self.supernet.space
-            share = float(dropout_share(space, space.encode(subnet.architecture))[0])
-        drop_path = config.drop_path * subnet.regularisation * progress / config.epochs
-        dropout = config.dropout * share
-        if not (drop_path or dropout):
-            return None
-        place = (self.next_epoch, self.next_step, self._ranks.rank, place_in_step)
-        return Regularisation(self._generator(DROPPED, *place), drop_path, dropout)
-
     def _fresh_losses(self, population: Population) -> npt.NDArray[np.float64]:
         """Return the losses of n genomes on a mini-batch that the step does not train on."""
-        rng = self._rng(FRESH, self.next_epoch, self.next_step)
+        rng = self._draws.rng(Drawn.FRESH, self.next_epoch, self.next_step)
         index = rng.permutation(len(self._data.train))[: self._batch_size]
-        inputs, targets = self._batches(self._part(index), None)
-        space = self.supernet.space
-        with torch.no_grad():
-            each = [
-                self._task.training_loss(self._run(inputs, space.decode(genome)), targets)
-                for genome in population
-            ]
-        losses = torch.stack(each).double()
+        losses = self._passes.losses(population, self._batches(self._part(index), None))
         self._ranks.mean_([losses])
-        return losses.cpu().numpy()
+        found: npt.NDArray[np.float64] = losses.cpu().numpy()
+        return found
 
     def _judge_of_first(self, judge: Judge) -> Judge:
         return lambda population: np.array(
@@ -370,13 +307,6 @@ class Trainer:
     def _part(self, index: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         """Return this process's part of a batch."""
         return np.split(index, self._ranks.size)[self._ranks.rank]
-
-    def _rng(self, *place: int) -> np.random.Generator:
-        """Return a generator for one place, another one after every roll-back."""
-        return np.random.default_rng([self._seed, self._roll_backs, *place])
-
-    def _generator(self, *place: int) -> torch.Generator:
-        return torch.Generator().manual_seed(int(self._rng(*place).integers(2**62)))
 
     def _sort_channels(self) -> None:
         """Sort channels, and let the optimiser follow."""
@@ -406,16 +336,16 @@ class Trainer:
                 "with lower learning rates; lower training.learning_rate or training.clip_norm"
                 + self._task.hint_at_functions
             )
-        counts = self._roll_backs + 1, self._in_vain + 1
+        counts = self._draws.roll_backs + 1, self._in_vain + 1
         self._as_first(lambda: self._take_up(self._checkpoints.load_good()))
-        self._roll_backs, self._in_vain = counts
+        self._draws.roll_backs, self._in_vain = counts
         self._append(
             {
                 "event": "roll-back",
                 "epoch": epoch,
                 "reason": reason,
                 "to_epoch": self.next_epoch,
-                "learning_rate_factor": ROLL_BACK_RATE**self._roll_backs,
+                "learning_rate_factor": ROLL_BACK_RATE**self._draws.roll_backs,
             }
         )
         self._save(good=False)
@@ -467,7 +397,7 @@ class Trainer:
             "settings": dict(self.supernet.space.settings),
             "kernel_transform": self._config.kernel_transform,
             "records": self._records,
-            "roll_backs": self._roll_backs,
+            "roll_backs": self._draws.roll_backs,
             "in_vain": self._in_vain,
             "bad_steps": self._bad_steps,
             "best": self._collapse.best,
@@ -482,37 +412,9 @@ class Trainer:
         restore_optimizer(self._optimizer, self.supernet, tensors)
         self._guard.state = tensors["guard"].to(self._device)
         self.next_epoch, self.next_step = int(state["epoch"]), int(state["step"])
-        self._roll_backs, self._in_vain = int(state["roll_backs"]), int(state["in_vain"])
+        self._draws.roll_backs, self._in_vain = int(state["roll_backs"]), int(state["in_vain"])
         self._bad_steps, self._collapse.best = int(state["bad_steps"]), float(state["best"])
         self._tally = Tally(self._device, state["tally"])
-
-
-def shared_batch(batch_size: int, num_processes: int) -> int:
-    """Check that processes can share a batch evenly, two samples or more each; return its size.
-
-    Raises:
-        InputError: they cannot.
-    """
-    if batch_size % num_processes or batch_size // num_processes < 2:
-        raise InputError(
-            f"a batch of {batch_size} cannot be shared by {num_processes} processes: expected "
-            "training.batch_size to be a multiple of their number, two samples or more each"
-        )
-    return batch_size
-
-
-@contextmanager
-def _memory_for(batch_size: int) -> Iterator[None]:
-    """Say what to lower where memory runs out."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
-            raise
-        raise InputError(
-            f"out of memory in a training step with training.batch_size={batch_size}; lower it, "
-            "or training.num_random, or the largest resolution or width of the space"
-        ) from None
 
 
 def _note(record: dict[str, Any], earlier: str, metric: str) -> str:

@@ -79,6 +79,9 @@ def depthwise_convolution(inputs: Tensor, kernels: Tensor, stride: int) -> Tenso
     Returns:
         b x c x ceil(h / stride) x ceil(w / stride).
     """
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        inputs, kernels = inputs.to(dtype), kernels.to(dtype)
     size = kernels.shape[2]
     rows, columns = (_reach(extent, size, stride) for extent in inputs.shape[2:])
     kernels = kernels[:, :, rows[0] : rows[1], columns[0] : columns[1]]
@@ -116,12 +119,20 @@ class _DepthwiseFunction(torch.autograd.Function):
         inputs, kernels = ctx.saved_tensors
         of_inputs = of_kernels = None
         if ctx.needs_input_grad[0]:
-            of_inputs = _gradients(
-                gradient, inputs, kernels, ctx.stride, ctx.padding, (True, False)
-            )[0]
+            of_inputs = _input_gradient(gradient, inputs, kernels, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:
             of_kernels = _kernel_gradient(gradient, inputs, kernels, ctx.stride, ctx.padding)
         return of_inputs, of_kernels, None, None
+
+
+def _input_gradient(
+    gradient: Tensor, inputs: Tensor, kernels: Tensor, stride: int, padding: tuple[int, int]
+) -> Tensor:
+    """Return the gradient of the inputs; with a stride oneDNN has no routine for it in bf16."""
+    tensors = (gradient, inputs, kernels)
+    if stride > 1 and inputs.dtype == torch.bfloat16:
+        tensors = (gradient.float(), inputs.float(), kernels.float())
+    return _gradients(*tensors, stride, padding, (True, False))[0].to(inputs.dtype)
 
 
 WIDEST_STRIP = 3

@@ -89,3 +89,8 @@ class StrategyContract:
     @pytest.mark.parametrize("epochs", [1, 2, 7, 30, 100])
     def test_channels_are_sorted_once_at_most(self, strategy, epochs):
         assert sum(strategy.sorts_channels(epoch, epochs) for epoch in range(epochs)) <= 1
+
+    def test_once_all_are_trained_it_stays_so(self, strategy):
+        found = [strategy.trains_all(moment) for moment in self.moments]
+        assert found == sorted(found)
+        assert found[-1]

@@ -11,6 +11,7 @@ NAMES = [
     "Run",
     "audit",
     "create_run",
+    "dry_run",
     "export",
     "finetune",
     "fit_predictors",

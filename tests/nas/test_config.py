@@ -46,7 +46,15 @@ def write(folder, text):
 def test_there_are_recipes():
     assert {path.stem for path in RECIPES} == {
         *("digits", "tdnn-digits", "text-docstrings", "imagenet-published"),
-        *("cifar10", "resnet-cifar10", "vit-cifar10", "nasnet-cifar10", "nasbench201-cifar10"),
+        *(
+            "cifar10-cpu",
+            "cifar10-gpu",
+            "imagenet",
+            "resnet-cifar10",
+            "vit-cifar10",
+            "nasnet-cifar10",
+            "nasbench201-cifar10",
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from nas import dry_run
 from nas.config import load_recipe
 from nas.data import generated_data
 from nas.dry_running import DryRun
+from nas.training import STRATEGIES
 from search_spaces import InputError, build_space
 from tests.conftest import ROOT
 
@@ -75,9 +76,21 @@ def test_without_data_random_ones_stand_in_and_nothing_is_known_of_the_time():
     assert known.seconds == pytest.approx(known.seconds_per_step * 50 * 30)
 
 
-def test_a_late_epoch_is_tried_as_it_would_be(monkeypatch):
-    tried = dry("training.epochs=9", "training.warm_up_epochs=0", "training.learning_rate=0.3")
-    assert {role for one in tried.tried for role in one.losses} == {"largest", "random", "smallest"}
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_can_be_tried(strategy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tried = dry(f"training.strategy={strategy}", "training.epochs=9", steps=1)
+    assert [one.epoch for one in tried.tried] == [1, 3, 5, 7, 9]
+    assert all(one.losses for one in tried.tried)
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_are_those_of_their_epoch():
+    """The largest alone for half of the training, then the others too."""
+    tried = dry("training.strategy=delayed", "training.epochs=9", steps=1)
+    roles = [sorted(one.losses) for one in tried.tried]
+    assert roles[:2] == [["largest"]] * 2
+    assert roles[3:] == [["largest", "random", "smallest"]] * 2
 
 
 def test_one_of_several_processes_takes_its_part_of_the_batch():
@@ -86,7 +99,7 @@ def test_one_of_several_processes_takes_its_part_of_the_batch():
     assert dry("training.batch_size=16", processes=8, steps=1).processes == 8
 
 
-def test_losses_that_are_not_finite_are_said(monkeypatch):
+def test_losses_that_are_not_finite_are_said():
     with pytest.raises(
         InputError, match=r"no loss .* in epoch .* finite; lower training\.learning"
     ):

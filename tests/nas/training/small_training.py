@@ -60,7 +60,7 @@ class SmallTraining:
 
     def trainer(self) -> Trainer:
         def place() -> Place:
-            return trainer._roll_backs, trainer.next_epoch, trainer.next_step
+            return trainer._draws.roll_backs, trainer.next_epoch, trainer.next_step
 
         def loss(outputs: Tensor, targets: Tensor) -> Tensor:
             assert self.faults is not None

@@ -108,8 +108,10 @@ def test_a_collapse_goes_back_to_the_good_checkpoint(tmp_path, space, bars):
     def recording(index, generator):
         if trainer.next_epoch == 2 and trainer.next_step == 0:
             weights = torch.nn.utils.parameters_to_vector(trainer.supernet.parameters())
-            (after if trainer._roll_backs else good).append(weights.detach())
-        orders.setdefault((trainer._roll_backs, trainer.next_epoch), []).extend(index.tolist())
+            (after if trainer._draws.roll_backs else good).append(weights.detach())
+        orders.setdefault((trainer._draws.roll_backs, trainer.next_epoch), []).extend(
+            index.tolist()
+        )
         return batches(index, generator)
 
     trainer._batches = recording

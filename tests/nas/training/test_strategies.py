@@ -101,6 +101,12 @@ class TestDelayed(StrategyContract):
         weights = [subnet.loss_weight for subnet in step.subnets]
         assert weights == pytest.approx([1] + [weight] * 3)
 
+    @pytest.mark.parametrize(
+        ("progress", "all_trained"), [(0.0, False), (0.59, False), (0.601, True)]
+    )
+    def test_all_are_trained_once_they_have_all_their_weight(self, strategy, progress, all_trained):
+        assert strategy.trains_all(progress) is all_trained
+
     def test_without_a_ramp_they_join_at_once(self, space):
         config = TrainingConfig(strategy="delayed", full_share=0.4, ramp_share=0)
         step = Delayed(space, config).step(context(0.4))
@@ -282,6 +288,10 @@ class TestProgressive(StrategyContract):
         )
         assert before["expansion"] == {0}
         assert after["expansion"] > {0}
+
+    @pytest.mark.parametrize(("progress", "all_trained"), [(0.5, False), (0.8, False), (0.9, True)])
+    def test_all_are_trained_once_every_option_is_open(self, strategy, progress, all_trained):
+        assert strategy.trains_all(progress) is all_trained
 
     def test_channels_are_not_sorted_if_not_wanted(self, space):
         config = TrainingConfig(strategy="progressive", sort_channels=False)

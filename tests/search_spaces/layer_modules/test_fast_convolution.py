@@ -66,6 +66,28 @@ def test_only_the_gradients_asked_for_are_computed():
         assert torch.equal(depthwise_convolution(inputs, kernels, 1), outputs)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_under_autocast_outputs_and_gradients_are_close_to_those_in_float64(kernel, stride):
+    inputs, kernels = images(3, 18, 12, 12), images(18, 1, kernel, kernel, seed=1)
+
+    def mixed(x, w):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = depthwise_convolution(x, w, stride)
+        assert outputs.dtype == torch.bfloat16
+        return outputs.float()
+
+    expected = results(
+        lambda x, w: F.conv2d(x, w, None, stride, kernel // 2, 1, 18),
+        inputs.double(),
+        kernels.double(),
+    )
+    found = results(mixed, inputs.contiguous(memory_format=torch.channels_last), kernels)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).abs().max() < 0.02 * other.abs().max()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bias", [False, True])
 def test_pointwise_outputs_and_gradients_are_those_of_torch(layout, bias):
