@@ -12,6 +12,7 @@ from nas.append_log import AppendLog
 from nas.artifacts import subnet_evaluator, supernet_hash
 from nas.config import TrainingConfig, differing_keys
 from nas.finetuning import settings
+from nas.finetuning.teacher import largest_teacher
 from nas.progress import say
 from nas.run_directory import Run
 from nas.subnet.evaluator import SubnetEvaluator
@@ -20,7 +21,6 @@ from nas.training.alone import Alone
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.device import training_device
 from nas.training.starting_weights import load_weights
-from nas.training.teachers import Teacher
 from nas.training.trainer import Trainer
 from search_spaces import Architecture, InputError
 from search_spaces.residual_norms import zero_last_norms
@@ -201,7 +201,7 @@ def _train(
 ) -> None:
     config = plan.config
     task = make_task(run.recipe.model_copy(update={"training": config}))
-    teachers = [_largest(run, source)] if plan.teacher else []
+    teachers = [largest_teacher(run, source.supernet, config, plan.seed)] if plan.teacher else []
 
     def evaluate(network: Supernet) -> dict[str, float]:
         score = _score(run, network, architecture)
@@ -237,12 +237,6 @@ def _starting_network(
     if run.recipe.training.zero_last_norm:
         zero_last_norms(network)
     return network
-
-
-def _largest(run: Run, source: Inherited) -> Teacher:
-    largest = run.space.decode(run.space.largest()[0])
-    subnet = source.evaluator.subnet(largest).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Teacher("largest", subnet, specs=tuple(source.evaluator.specs(largest).values()))
 
 
 def _score(run: Run, network: Supernet, architecture: Architecture) -> Score:

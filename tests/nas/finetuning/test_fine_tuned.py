@@ -12,11 +12,14 @@ from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
 from nas.exporting.manifest import Manifest
 from nas.finetuning.fine_tuned import best_weights, fine_tune, fine_tuned_hash, load_inherited
 from nas.finetuning.single_training import SingleTraining
+from nas.finetuning.teacher import largest_teacher
 from nas.run_directory import open_run
 from nas.searching.known_architectures import find_architecture
-from nas.subnet.calibrate import batch_statistics
+from nas.subnet.calibrate import batch_norms, batch_statistics, calibrate
+from nas.training.batches import Batches
 from nas.training.checkpoint import read_state
 from search_spaces import InputError
+from search_spaces.supernet import resize
 
 TIMINGS = ("seconds", "samples_per_second")
 
@@ -89,15 +92,16 @@ def test_it_learns_from_labels_and_from_the_largest_as_that_is_exported(trained,
         side = next(iter(evaluator.specs(one).values())).shape[-2:]
         return F.interpolate(images, size=side, mode="bilinear", antialias=True)
 
-    subnet, teacher = evaluator.subnet(architecture), evaluator.subnet(largest)
+    subnet = evaluator.subnet(architecture)
     with batch_statistics(subnet):
         outputs = subnet(sized(architecture))
     loss = F.cross_entropy(outputs, torch.from_numpy(trained.data.train.targets))
     (logged,) = metrics(trained.finetuned_path / architecture.id)
     assert logged["loss"] == pytest.approx(loss.item(), rel=1e-4)
     if name == "middle":
+        teacher = largest_teacher(trained, load_supernet(trained), record.config, 0)
         with torch.no_grad():
-            wanted = teacher(sized(largest)).softmax(dim=1)
+            wanted = teacher.network(sized(largest)).softmax(dim=1)
         loss = loss + F.cross_entropy(outputs, wanted)
     gradients = torch.autograd.grad(loss, list(subnet.parameters()))
     weights = best_weights(trained, architecture, load_inherited(trained))
@@ -107,6 +111,24 @@ def test_it_learns_from_labels_and_from_the_largest_as_that_is_exported(trained,
     expected = torch.cat([-0.5 * gradient.flatten() for *_, gradient in pairs])
     assert torch.dist(took, expected) < 0.02 * expected.norm()
     assert record.teacher == ("largest" if name == "middle" else None)
+
+
+def test_the_teacher_is_calibrated_on_augmented_samples(trained):
+    """Its first norm knows the mean of other draws of them, not that of plain samples."""
+    supernet, config = load_supernet(trained), trained.recipe.training.replaced(shift=0.3)
+    largest = find_architecture(trained, "largest")
+    draw = Batches(trained.data, config, torch.device("cpu"))
+    everything, _ = draw(np.arange(len(trained.data.train)), torch.Generator().manual_seed(1))
+    subnet = supernet.extract(largest)
+    calibrate(subnet, [resize(everything, supernet.inputs(largest).values())])
+    expected = batch_norms(subnet)[0].running_mean
+    distances = []
+    for augmentation in (config, config.replaced(shift=0.0, rotate=0.0, scale=0.0)):
+        teacher = largest_teacher(trained, supernet, augmentation, 0)
+        assert not teacher.training
+        assert not any(one.requires_grad for one in teacher.parameters())
+        distances.append(torch.dist(batch_norms(teacher)[0].running_mean, expected).item())
+    assert distances[0] < 0.3 * distances[1]
 
 
 def test_settings_follow_from_the_recipe_and_are_recorded(trained):
