@@ -44,7 +44,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()  # "bf16" is what Arm calls it
     return device.type == "cpu" and any(
         bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16")
