@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.config import Recipe, load_recipe
     from nas.pipeline import (
+        audit,
         create_run,
+        dry_run,
         export,
+        finetune,
         fit_predictors,
         import_weights,
         measure_accuracy,
@@ -31,8 +34,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "Recipe": "nas.config",
     "Run": "nas.run_directory",
+    "audit": "nas.pipeline",
     "create_run": "nas.pipeline",
+    "dry_run": "nas.pipeline",
     "export": "nas.pipeline",
+    "finetune": "nas.pipeline",
     "fit_predictors": "nas.pipeline",
     "import_weights": "nas.pipeline",
     "load_recipe": "nas.config",
@@ -50,8 +56,11 @@ _HOMES = {
 __all__ = [
     "Recipe",
     "Run",
+    "audit",
     "create_run",
+    "dry_run",
     "export",
+    "finetune",
     "fit_predictors",
     "import_weights",
     "load_recipe",

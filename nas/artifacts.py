@@ -1,5 +1,7 @@
 """What earlier stages left in a run directory, loaded and checked."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from hardware_profiles.artifact import file_hash
@@ -8,21 +10,33 @@ from nas.device import Device, run_device
 from nas.fitted_latency import FittedLatency, fit_latency
 from nas.fitted_predictors import FittedAccuracy, PredictorFile, fit_accuracy
 from nas.known_targets import known_targets
-from nas.run_directory import Run
+from nas.run_directory import Run, open_run
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.subnet.proxy_scores import ProxyScores, drawn_batch
 from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.starting_weights import load_weights
-from search_spaces import InputError
+from nas.training.trainer import Judge
+from search_spaces import InputError, Population
+from search_spaces.residual_norms import zero_last_norms
 from search_spaces.supernet import Supernet
 
 
 def new_supernet(run: Run) -> Supernet:
-    """Return an untrained supernet, initialised from the run's seed."""
+    """Return an untrained supernet, initialised from the run's seed.
+
+    Raises:
+        InputError: last norms are to be zero, and the space has no residual blocks.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(run.recipe.seed)
-        return Supernet(run.space, run.recipe.training.kernel_transform)
+        supernet = Supernet(run.space, run.recipe.training.kernel_transform)
+    if run.recipe.training.zero_last_norm and not zero_last_norms(supernet):
+        raise InputError(
+            f"training.zero_last_norm is of residual blocks, and {run.space.name} has none: "
+            "set it to false"
+        )
+    return supernet
 
 
 def load_supernet(run: Run) -> Supernet:
@@ -77,6 +91,34 @@ def fitted_accuracy(run: Run) -> FittedAccuracy:
     samples = load_samples(run.accuracy_samples, run.space, supernet_hash(run))
     features = proxy_scores(run).encoding(config.proxies) if config.proxies else None
     return fit_accuracy(run.space, samples, config.predictor, run.recipe.seed, features)
+
+
+def predicting_judge(judge: str, space: str) -> Judge:
+    """Return what judges candidates of a training: the accuracy predictor of another run.
+
+    Args:
+        judge: directory of that run.
+        space: versioned name of the search space that both are to have.
+
+    Raises:
+        InputError: no run there, of another space, or without measured subnets.
+    """
+    run = open_run(judge)
+    if run.space.name != space:
+        raise InputError(
+            f"training.judge: expected a run of {space}, got {judge} of {run.space.name}"
+        )
+    try:
+        predictor = fitted_accuracy(run).predictor
+    except InputError as error:
+        raise InputError(
+            f"training.judge: expected a run with measured subnets, or loss; {error}"
+        ) from None
+
+    def expected(population: Population) -> npt.NDArray[np.float64]:
+        return predictor.predict(population).mean
+
+    return expected
 
 
 def fitted_latency(run: Run, device: Device | None = None) -> FittedLatency:

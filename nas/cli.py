@@ -3,8 +3,10 @@
 Heavy imports wait for the command that needs them, so that `nas --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,8 +15,9 @@ import typer
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
+from nas.cli_train import audit, finetune
 from nas.terminal import Json, print_json, print_rows, print_table
-from search_spaces.errors import InputError, MissingExtraError, ParityError
+from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
 if TYPE_CHECKING:
     from nas.results import RunResult, SearchResult
@@ -33,8 +36,10 @@ app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
 app.command()(proxies)
+app.command()(finetune)
+app.command()(audit)
 
-FAILED, BAD_INPUT, MISSING_EXTRA, INTERRUPTED = 1, 2, 3, 130
+FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
@@ -47,7 +52,7 @@ Overrides = Annotated[
 def main() -> None:
     """Run the command line; what a user can cause ends in one or two lines and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = _run_command()
     except InputError as error:
         _fail(str(error), BAD_INPUT)
     except ParityError as error:
@@ -57,6 +62,8 @@ def main() -> None:
         _fail(f"{words.rstrip('.')}; see nas --help", BAD_INPUT)
     except MissingExtraError as error:
         _fail(str(error), MISSING_EXTRA)
+    except UnfinishedError as error:
+        _fail(str(error), UNFINISHED)
     except OSError as error:
         _fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}", BAD_INPUT)
     if code == INTERRUPTED:
@@ -64,9 +71,40 @@ def main() -> None:
     sys.exit(code)
 
 
+def _run_command() -> int:
+    """Run the command that was given, under torchrun as one of its processes; return its code.
+
+    What several processes would say, one says.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return int(app(standalone_mode=False) or 0)
+    from nas.training.ranks import SaidElsewhere, torchrun_ranks
+
+    try:
+        with torchrun_ranks() as ranks:
+            code = int(app(standalone_mode=False, obj=ranks) or 0)
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
+            return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SaidElsewhere as said:
+        if isinstance(said.__cause__, UnfinishedError):
+            sys.exit(UNFINISHED)
+        sys.exit(INTERRUPTED if said.interrupted else BAD_INPUT)
+
+
 def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"nas: {message}\n")
     sys.exit(code)
+
+
+@app.callback()
+def _check_processes(context: typer.Context) -> None:
+    if context.obj is not None and context.invoked_subcommand != "train":
+        raise InputError(
+            f"torchrun is for `nas train` alone; run `nas {context.invoked_subcommand}` without it"
+        )
 
 
 @app.command("run")
@@ -98,17 +136,53 @@ def run_command(
 
 @app.command()
 def train(
+    context: typer.Context,
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try some steps, estimate the rest, write nothing.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Of a dry run, at each of 5 epochs.")] = 3,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Of training, that a dry run estimates by.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Of the training, of which a dry run tries one.")
+    ] = 1,
+    as_json: Json = False,
 ) -> None:
-    """Train the supernet alone; Ctrl-C and the same command go on at the last epoch.
+    """Train the supernet alone; Ctrl-C and the same command go on at the last checkpoint.
 
     Example: nas train recipes/digits.toml --out runs/a
+
+    Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
+
+    Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
     """
     from nas import pipeline
+    from nas.training.ranks import Ranks
 
-    typer.echo(pipeline.train(_create_or_open(recipe_or_run, out, overrides)))
+    ranks: Ranks = context.obj or Ranks()
+    if not dry_run:
+        if samples is not None or processes != 1:
+            raise InputError("--samples and --processes are of a dry run; add --dry-run")
+        run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
+        checkpoint = pipeline.train(run, minutes, ranks)
+        if ranks.is_first:
+            typer.echo(checkpoint)
+        return
+    tried = pipeline.dry_run(
+        recipe_or_run, overrides or (), steps=steps, samples=samples, processes=processes
+    )
+    if as_json:
+        print_json(asdict(tried))
+    else:
+        print_rows(tried.rows())
 
 
 @app.command("import-weights")
@@ -258,6 +332,9 @@ def export(
         str | None, typer.Option(help="Search and export one subnet for each: 1,2,4 or 20%,50%.")
     ] = None,
     front: Annotated[bool, typer.Option(help="Export the whole front of the last search.")] = False,
+    inherited: Annotated[
+        bool, typer.Option("--inherited", help="The supernet's weights, also of fine-tuned ones.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export subnets as ONNX folders that were proven equal and measured.
@@ -269,18 +346,23 @@ def export(
 
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
+    if budgets is not None and inherited:
+        raise InputError(
+            "--inherited goes with ARCH and --front: a search takes fine-tuned weights"
+        )
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
     opened = open_run(run)  # once, for all of them
     names = pipeline.front_ids(opened) if front else [str(architecture)]
-    results = [pipeline.export(opened, name) for name in names]
+    results = [pipeline.export(opened, name, inherited=inherited) for name in names]
     if as_json:
         rows = [result.model_dump(mode="json") for result in results]
         print_json({"exports": rows} if front else rows[0])
         return
     for result in results:
-        typer.echo(f"{result.directory}  {result.measured_latency_ms:.4f} ms measured")
+        words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
+        typer.echo(f"{result.directory}  {words}")
 
 
 def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
@@ -322,14 +404,22 @@ def verify(
 
 
 @app.command()
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Draw its training beside; may be given again."),
+    ] = None,
+) -> None:
     """Write the HTML report of a run.
 
     Example: nas report runs/digits
+
+    Example: nas report runs/a --beside runs/b --beside runs/c
     """
     from nas import pipeline
 
-    typer.echo(pipeline.report(run))
+    typer.echo(pipeline.report(run, beside or ()))
 
 
 @app.command()
@@ -409,6 +499,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
             ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
             ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
+            ("weights", winner.weights),
             ("model", winner.model_path),
         ]
     elif candidate is not None:
@@ -419,6 +510,7 @@ def _show_result(result: "SearchResult | RunResult", report_path: str | None = N
             (f"validation {metric}", metric_text(metric, candidate.validation_accuracy)),
             ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
             ("measured latency", f"not measured: {result.target} is not this machine"),
+            ("weights", candidate.weights),
             ("model", candidate.model_path),
             ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
         ]

@@ -13,6 +13,7 @@ from hardware_profiles.profile_device import processor_name
 REQUIRED = ("torch", "numpy", "scikit-learn", "pymoo", "onnx", "onnxruntime", "safetensors")
 EXTRAS = {
     "data": ("datasets pillow", "Hugging Face datasets: hub names, parquet files, image folders"),
+    "tensorboard": ("tensorboard", "curves of a training while it runs (training.tensorboard)"),
     "tensorrt": ("tensorrt", "profiles under TensorRT, on an NVIDIA GPU"),
     "energy": ("nvidia-ml-py", "energy of a run in profiles, on an NVIDIA GPU"),
 }

@@ -4,6 +4,8 @@ Each stage reads the files of those before it from the run directory and writes 
 be called alone, again, or after an interruption; finished work is found and not done again.
 """
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from nas.artifacts import (
     fitted_accuracy,
     fitted_latency,
     load_supernet,
-    new_supernet,
     proxy_scores,
     save_predictors,
     subnet_evaluator,
@@ -22,8 +23,12 @@ from nas.artifacts import (
 )
 from nas.config import Recipe, load_recipe
 from nas.device import run_device
+from nas.dry_running import STEPS, DryRun, try_training
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
+from nas.finetuning.audit import AuditReport, audit_run
+from nas.finetuning.fine_tuned import fine_tune
+from nas.finetuning.single_training import SingleTraining
 from nas.fitted_latency import FittedLatency
 from nas.fitted_predictors import (
     FittedAccuracy,
@@ -43,16 +48,17 @@ from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
+from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
 from nas.training import STRATEGIES
+from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
-from nas.training.starting_weights import check_weights, weights_state
-from nas.training.trainer import Trainer
+from nas.training.ranks import Ranks
+from nas.training.tensorboard import check_tensorboard
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
-from search_spaces import InputError, SearchSpace, build_space, unknown_name
+from search_spaces import InputError, build_space, unknown_name
 from search_spaces.part import SpacePart
-from search_spaces.supernet import Supernet
 
 RunLike = Run | Path | str
 BASELINES = ("parameters", "macs")  # of zero-cost proxies
@@ -84,33 +90,34 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
     Raises:
         InputError: an unknown strategy, optimiser, predictor or searcher; a bad task; bad data, or
-            data that the space does not take; weights to start from that are absent or of another
-            space; another run's directory.
+            data that the space does not take; weights to start from, or a run that is to judge,
+            that are absent or of another space; teachers that are absent, untrained or of other
+            classes; another run's directory.
     """
+    _check_recipe(recipe)
+    if is_run(path):
+        return create_run_directory(path, recipe)
+    return create_run_directory(path, recipe, check_sources(recipe))
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Check what can be before data are loaded, which may take long."""
     _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     for name in recipe.accuracy.proxies:
         _check_known("zero-cost proxy", name, ZERO_COST)
+    if recipe.training.tensorboard:
+        check_tensorboard()
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
     space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
-    training = recipe.training
-    if training.drop_path and not any(slot.droppable for slot in space.slots):
+    if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
         raise InputError(
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
             f"{space.name} has none: set it to 0"
         )
-    if training.weights is None or is_run(path):
-        return create_run_directory(path, recipe)
-    weights = Path(training.weights)
-    weights_state(weights)  # before data are loaded, which may take long
-
-    def fits(space: SearchSpace) -> None:
-        check_weights(weights, space, training.kernel_transform)
-
-    return create_run_directory(path, recipe, fits)
 
 
 def _check_known(noun: str, name: str, known: Iterable[str]) -> None:
@@ -141,40 +148,133 @@ def run_stages(where: RunLike) -> RunResult:
     )
 
 
-def train(where: RunLike) -> Path:
-    """Train the supernet, or go on where it stopped; return the checkpoint's path."""
-    this = open_run(where)
-    with this.stage("train"):
-        supernet = new_supernet(this)
-        evaluator = subnet_evaluator(this, supernet)
-        ends = {
-            "smallest_accuracy": this.space.decode(this.space.smallest()[0]),
-            "largest_accuracy": this.space.decode(this.space.largest()[0]),
-        }
+def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = None) -> Path:
+    """Train the supernet, or go on where it stopped; return the checkpoint's path.
 
-        def evaluate(_: Supernet) -> dict[str, float]:
-            return {name: evaluator.validation_accuracy(a) for name, a in ends.items()}
+    Args:
+        minutes: of this leg, loading data included; the checkpoint it ends with is gone on from.
+        ranks: the processes that do so together, of which the first writes and prints.
 
-        trainer = Trainer(
-            supernet,
-            this.data,
-            this.task,
-            this.recipe.training,
-            this.recipe.seed,
-            this.checkpoint_path,
-            this.metrics,
-            evaluate,
-        )
-        trainer.resume()
+    Raises:
+        UnfinishedError: the minutes were over.
+    """
+    ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    this, ranks = open_run(where), ranks or Ranks()
+    with (
+        this.stage("train") if ranks.is_first else this.threads(),
+        training_metrics(this) as metrics,
+    ):
+        trainer = supernet_trainer(this, metrics, ranks)
+        damage = trainer.resume()
+        if not ranks.is_first:
+            trainer.train(ends_at=ends_at)
+            return this.checkpoint_path
+        if damage is not None:
+            say(f"            {damage.partition(';')[0]}; going on from the one before it")
         with progress_bar("train", trainer.num_steps) as advance:
-            trainer.train(advance)
-    for last in this.metrics.read()[-1:]:
-        if set(ends) <= set(last):
+            trainer.train(advance, ends_at)
+    for last in epoch_records(this.metrics.read())[-1:]:
+        if set(ENDS) <= set(last):
             metric = this.task.metric
-            values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ends}
+            values = {name.split("_")[0]: metric_text(metric, last[name]) for name in ENDS}
             words = ", ".join(f"{name} {value}" for name, value in values.items())
             say(f"            validation {metric}: {words}")
     return this.checkpoint_path
+
+
+def finetune(
+    where: RunLike,
+    architecture: str,
+    *,
+    epochs: int = 5,
+    learning_rate: float | None = None,
+    **settings: Any,
+) -> SingleTraining:
+    """Train a subnet of a run on, distilled from the largest, or go on where that stopped.
+
+    `export` and `search` then take its weights.
+
+    Args:
+        architecture: as for `export`.
+        learning_rate: a tenth of the recipe's without; it falls to 0 as a cosine.
+        settings: others of the recipe's section `training`.
+
+    Raises:
+        InputError: no such architecture; a run that is not trained to the end; a bad setting, or
+            others than an earlier fine-tuning of this subnet had.
+    """
+    this = open_run(where)
+    with this.stage("finetune"):
+        supernet_hash(this)  # before data are loaded, which may take long
+        chosen = find_architecture(this, architecture)
+        with progress_bar("finetune", 1) as advance:
+            return fine_tune(
+                this,
+                chosen,
+                epochs,
+                learning_rate,
+                settings,
+                lambda done, total, note: advance(done, note, total),
+            )
+
+
+def audit(
+    where: RunLike,
+    *,
+    subnets: int = 8,
+    epochs: int = 1,
+    alone: bool = False,
+    seed: int | None = None,
+) -> AuditReport:
+    """Tell how well inherited quality ranks subnets: some are trained alone, and compared.
+
+    Args:
+        subnets: how many, spread over the range of MACs.
+        epochs: of each, on labels, without a teacher.
+        alone: from fresh weights, instead of inherited ones.
+        seed: of the choice of subnets and of their training; the recipe's without.
+
+    Raises:
+        InputError: a run that is not trained to the end, or too few subnets.
+    """
+    this = open_run(where)
+    with this.stage("audit"), progress_bar("audit", 1) as advance:
+        return audit_run(
+            this,
+            subnets,
+            epochs,
+            "fresh" if alone else "inherited",
+            this.recipe.seed if seed is None else seed,
+            lambda done, total, note: advance(done, note, total),
+        )
+
+
+def dry_run(
+    recipe: Recipe | Path | str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    steps: int = STEPS,
+    samples: int | None = None,
+    processes: int = 1,
+) -> DryRun:
+    """Check a recipe and try its training: real steps at several epochs. Writes nothing.
+
+    Args:
+        recipe: a `Recipe`, a TOML file, or a run.
+        steps: at every epoch that is tried.
+        samples: of training, to estimate by; those of the data without, if they are there.
+        processes: of the training, of which one is tried, with its part of every batch.
+
+    Raises:
+        InputError: as `create_run` and `train`.
+    """
+    if isinstance(recipe, Path | str) and is_run(Path(recipe)):
+        recipe = open_run(recipe).recipe
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
+    _check_recipe(recipe)
+    fits = check_sources(recipe)
+    return try_training(recipe, fits, steps=steps, samples=samples, processes=processes)
 
 
 def import_weights(
@@ -331,19 +431,21 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str) -> ExportResult:
-    """Export one subnet of a run as a verified folder.
+def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+    """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
+    them.
 
     Args:
         architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
             file or the family's text form.
+        inherited: take the supernet's weights in any case.
 
     Raises:
         InputError: no such architecture; the nearest known ids are named.
     """
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture))
+        return export_architecture(this, find_architecture(this, architecture), inherited)
 
 
 def front_ids(where: RunLike) -> list[str]:
@@ -361,10 +463,14 @@ def verify(folder: Path | str) -> Verification:
     return verify_folder(Path(folder))
 
 
-def report(where: RunLike) -> Path:
-    """Write `report.html`: the front, the predictors' errors, the training curves, the settings."""
+def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
+    """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
+
+    Args:
+        beside: runs whose training is drawn beside this one's.
+    """
     this = open_run(where)
     if not this.checkpoint_path.exists():
         raise InputError(f"{this.path}: nothing to report yet; train first")
     with this.stage("report"):
-        return write_report(this)
+        return write_report(this, [open_run(one) for one in beside])

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
 
+WeightsKind = Literal["inherited", "fine-tuned"]  # of an exported subnet
+
 
 def metric_text(metric: str, value: float, decimals: int = 2) -> str:
     """Return a value of a metric as it is shown: accuracy in percent, others as numbers."""
@@ -27,6 +29,7 @@ class Winner(Frozen):
     noise: float  # (typical pass - latency) / latency; the typical pass is within the budget
     kept: bool
     metric: str = "accuracy"  # what the accuracies measure
+    weights: WeightsKind = "inherited"
 
 
 class FrontMember(Frozen):
@@ -62,6 +65,7 @@ class Candidate(Frozen):
     predicted_latency_ms: float
     predicted_upper_ms: float  # the bound of the search's coverage
     metric: str = "accuracy"
+    weights: WeightsKind = "inherited"
 
 
 class Front(Artifact):
@@ -146,3 +150,4 @@ class ExportResult(Frozen):
     files: Mapping[str, str]  # SHA-256 by name
     parity: Mapping[str, Mapping[str, float | None]]
     measured_latency_ms: float
+    weights: WeightsKind = "inherited"

@@ -71,6 +71,8 @@ class Run:
         self.search_path = path / "search"
         self.evaluations = AppendLog(path / "search" / "evaluations.jsonl")
         self.validations = AppendLog(path / "search" / "validations.jsonl")
+        self.finetuned_path = path / "finetuned"
+        self.audit_path = path / "audit"
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
 
@@ -83,7 +85,7 @@ class Run:
         """
         if self._loaded is not None:
             return self._loaded
-        data = _load(self.recipe, self._file.modality)
+        data = load_recipe_data(self.recipe, self._file.modality)
         if data.sha256() != self.data_sha256:
             raise InputError(
                 f"{self.recipe.data.source} has changed since {self.path} was made from it; "
@@ -126,6 +128,11 @@ class Run:
                 )
 
     @property
+    def file(self) -> RunFile:
+        """What `run.json` holds."""
+        return self._file
+
+    @property
     def stages(self) -> Mapping[str, StageState]:
         """State and seconds by stage."""
         return self._file.stages
@@ -139,7 +146,7 @@ class Run:
         if self._lock is not None:
             raise AssertionError("stages do not nest")
         start = time.perf_counter()
-        with self._locked(), _torch_threads(self.recipe.threads):
+        with self._locked(), torch_threads(self.recipe.threads):
             self._file = RunFile.load(self.path / "run.json")  # another process may have been here
             earlier = self.stages.get(name, StageState(state="running", seconds=0.0))
             self._record(name, "running", earlier.seconds)
@@ -156,6 +163,14 @@ class Run:
             done_before = earlier.state == "done"
             self._record(name, "done", max(seconds, before) if done_before else seconds + before)
         say(f"{name:<11} {seconds:6.1f} s")
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Run PyTorch on the recipe's threads, as stages do; for processes beside the one that has
+        the stage.
+        """
+        with torch_threads(self.recipe.threads):
+            yield
 
     def _record(self, name: str, state: Literal["running", "done"], seconds: float) -> None:
         stage = StageState(state=state, seconds=round(seconds, 3))
@@ -188,7 +203,7 @@ class Run:
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
     """Run PyTorch on so many threads (0: as many as it would take), and restore what was set."""
     import torch
 
@@ -251,13 +266,31 @@ def create_run_directory(
         raise InputError(f"{path} exists and is no run; choose another --out")
     # a bad task, bad data and what does not fit them are errors before anything is written
     task = make_task(recipe)
-    data = _load(recipe, space_modality(recipe.space.name))
+    data = load_recipe_data(recipe)
+    run = unwritten_run(path, recipe, data, task, check_space)
+    path.mkdir(parents=True, exist_ok=True)
+    run.file.save(path / "run.json")
+    return run
+
+
+def unwritten_run(
+    path: Path,
+    recipe: Recipe,
+    data: Dataset,
+    task: Task,
+    check_space: Callable[[SearchSpace], None] = lambda space: None,
+) -> Run:
+    """Return a new run that is checked, and of which nothing is on the disk yet.
+
+    Raises:
+        InputError: a space that does not fit the data or the task.
+    """
     space = build_space(recipe.space.name, **data.settings)
     check_space(space)
     try_out(recipe, space, data, task)
     file = RunFile(
         space=space.name,
-        recipe=dumped,
+        recipe=json.loads(recipe.model_dump_json()),
         seed=recipe.seed,
         versions=library_versions(),
         host=platform.node() or "unknown",
@@ -268,8 +301,6 @@ def create_run_directory(
         num_samples=data.num_samples,
         functions=_sources(recipe),
     )
-    path.mkdir(parents=True, exist_ok=True)
-    file.save(path / "run.json")
     return Run(path, recipe, file, data)
 
 
@@ -280,11 +311,12 @@ def _sources(recipe: Recipe) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes.items() if sha256 is not None}
 
 
-def _load(recipe: Recipe, modality: str) -> Dataset:
+def load_recipe_data(recipe: Recipe, modality: str | None = None) -> Dataset:
+    """Load the data of a recipe, of its space's modality unless another is given."""
     return load_data(
         recipe.data,
         recipe.seed,
-        modality,
+        modality or space_modality(recipe.space.name),
         classification=recipe.task.classification,
         space=recipe.space.name,
     )

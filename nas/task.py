@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.config import Recipe, TaskConfig
+from nas.distillation import DISTILLATIONS
 from search_spaces import InputError, SearchSpace
-from search_spaces.python_name import call, python_function
+from search_spaces.python_name import call, is_python_name, python_function
 
 Outputs = Tensor | tuple[Tensor, ...]
 Function = Callable[..., Any]
@@ -33,8 +34,8 @@ class Score:
 class Task:
     """Loss, metric and distillation; None is the built-in one.
 
-    Built in are cross-entropy and accuracy of one output, b x classes, and as distillation the
-    cross-entropy to the teacher's probabilities, or beside another loss the mean squared error.
+    Built in are cross-entropy and accuracy of one output, b x classes, and as distillation one of
+    `DISTILLATIONS`, or beside another loss the mean squared error.
     """
 
     config: TaskConfig = field(default_factory=TaskConfig)
@@ -42,6 +43,7 @@ class Task:
     loss_function: Function | None = None
     metric_function: Function | None = None
     distillation_function: Function | None = None
+    distillation: str = "kl"  # of classes, where there is no function of the user's
 
     @property
     def metric(self) -> str:
@@ -52,6 +54,11 @@ class Task:
     def classification(self) -> bool:
         """Tell whether targets are class numbers."""
         return self.config.classification
+
+    @property
+    def hint_at_functions(self) -> str:
+        """Words for errors that a function of the user's may have caused."""
+        return f", and look at what {self.config.loss} returns" if self.loss_function else ""
 
     def training_loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar that can be followed back.
@@ -69,13 +76,15 @@ class Task:
         """Return how far outputs are from the detached outputs of the teacher (arXiv:1503.02531).
 
         Raises:
-            InputError: the user's function raised, or returned something else.
+            InputError: the user's function raised, or returned something else; outputs of other
+                sizes than the teacher's.
         """
         if self.distillation_function is not None:
             name = str(self.config.distillation)
             return _scalar(name, call(name, self.distillation_function, outputs, teacher))
         if self.loss_function is None:
-            return F.cross_entropy(_single(outputs), _single(teacher).softmax(dim=1))
+            found, wanted = _single(outputs), _single(teacher)
+            return DISTILLATIONS[self.distillation](_at_size(found, wanted), wanted)
         pairs = zip(as_tuple(outputs), as_tuple(teacher), strict=True)
         losses = [F.mse_loss(_at_size(found, wanted), wanted) for found, wanted in pairs]
         return torch.stack(losses).mean()
@@ -136,7 +145,8 @@ def make_task(recipe: Recipe) -> Task:
     """Return the task of a recipe, its functions imported.
 
     Raises:
-        InputError: a function that is not there, or label smoothing beside a loss of one's own.
+        InputError: a function that is not there; label smoothing or a distillation of classes
+            beside a loss, or a distillation, of one's own.
     """
     config, smoothing = recipe.task, recipe.training.label_smoothing
     if smoothing and config.loss != "cross-entropy":
@@ -144,12 +154,20 @@ def make_task(recipe: Recipe) -> Task:
             "training.label_smoothing is of cross-entropy; set it to 0 beside "
             f"task.loss {config.loss}"
         )
+    chosen = recipe.training.distillation
+    for name in (config.loss, config.distillation or ""):
+        if chosen != "kl" and is_python_name(name):
+            raise InputError(
+                f"training.distillation {chosen} is of classes and built in; leave it at kl "
+                f"beside {name}"
+            )
     return Task(
         config,
         smoothing,
         python_function(config.loss) if config.loss != "cross-entropy" else None,
         python_function(config.metric) if config.metric != "accuracy" else None,
         python_function(config.distillation) if config.distillation else None,
+        chosen,
     )
 
 

@@ -15,7 +15,7 @@ from search_spaces.nasbench201 import nasbench201, nasbench201_digits
 from search_spaces.nasbench_macro import nasbench_macro, nasbench_macro_digits
 from search_spaces.nasnet import nasnet_cifar, nasnet_darts, nasnet_digits
 from search_spaces.python_name import call, is_python_name, python_function
-from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_digits
+from search_spaces.resnet import resnet_50d, resnet_cifar, resnet_cifar_small, resnet_digits
 from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
 from search_spaces.vit import vit_base, vit_cifar, vit_digits, vit_small, vit_tiny
@@ -30,6 +30,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet-v3-w1.2": mobilenet_v3_w12,
     "resnet-digits": resnet_digits,
     "resnet-cifar": resnet_cifar,
+    "resnet-cifar-small": resnet_cifar_small,
     "resnet-50d": resnet_50d,
     "vit-digits": vit_digits,
     "vit-cifar": vit_cifar,

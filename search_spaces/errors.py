@@ -18,6 +18,10 @@ class ParityError(RuntimeError):
     """A file or a subnet answers differently from what it was made from (exit code 1)."""
 
 
+class UnfinishedError(RuntimeError):
+    """Work was ended when its time was over; the same command goes on with it (exit code 4)."""
+
+
 class MissingExtraError(ImportError):
     """An optional library is absent; the message names the extra that brings it (exit code 3)."""
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -21,26 +20,10 @@ from search_spaces.layer_kind import TensorSpec
 from search_spaces.layer_modules import layer_module
 from search_spaces.layer_slot import Network
 from search_spaces.layer_spec import LayerSpec
+from search_spaces.regularisation import Regularisation
 from search_spaces.space import SearchSpace
 
 Tensors = Tensor | tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class DropPath:
-    """Droppable layers lose their output with this probability, sample by sample, and are scaled
-    up where they keep it (arXiv:1605.07648).
-    """
-
-    probability: float
-    generator: torch.Generator
-
-    def __call__(self, outputs: Tensor) -> Tensor:
-        """Drop from b x ..."""
-        keep = 1 - self.probability
-        shape = (len(outputs), *(1,) * (outputs.dim() - 1))
-        mask = torch.rand(shape, generator=self.generator) < keep
-        return outputs * (mask.to(outputs) / keep)
 
 
 class Supernet(nn.Module):
@@ -53,35 +36,47 @@ class Supernet(nn.Module):
         space: whose architectures.
         kernel_transform: let small kernels of inverted residuals be learned maps of large ones
             (once-for-all, arXiv:1908.09791) rather than their centres.
+        only: hold the weights of this architecture and refuse all others: a plain network, trained
+            and evaluated as a supernet is.
     """
 
-    def __init__(self, space: SearchSpace, kernel_transform: bool = False) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        kernel_transform: bool = False,
+        only: Architecture | None = None,
+    ) -> None:
         super().__init__()
-        self.space = space
+        self.space, self.only = space, only
         layers = ELASTIC_LAYERS | (KERNEL_TRANSFORMS if kernel_transform else {})
+        if only is not None:  # nothing is shared, by whatever rule
+            layers = {}
         self.slots = nn.ModuleDict(
             {
                 name: layers.get(specs[0].kind, ElasticLayer)(distinct_weights(specs))
-                for name, specs in space.layers.slot_specs()
-                if specs
+                for name, specs in self.slot_specs()
             }
         )
 
     def forward(
-        self, inputs: Tensors, architecture: Architecture, drop_path: DropPath | None = None
+        self,
+        inputs: Tensors,
+        architecture: Architecture,
+        regularisation: Regularisation | None = None,
     ) -> Tensors:
         """Run one architecture.
 
         Args:
             inputs: batches of the architecture's inputs, in order; one tensor or several.
             architecture: which subnet.
-            drop_path: in training, for layers that may be dropped.
+            regularisation: in training, what to drop.
 
         Returns:
             One output, or several in the order of the space's.
 
         Raises:
-            InputError: the inputs are not of the architecture's number or sizes.
+            InputError: the inputs are not of the architecture's number or sizes, or the
+                architecture is of another space or not the only one held.
         """
         network = self.network(architecture)
         given = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -89,21 +84,40 @@ class Supernet(nn.Module):
         values = dict(zip(network.inputs, given, strict=True))
         waiting = Counter(name for layer in network.layers for name in layer.reads)
         waiting.update(network.outputs.values())
+        results_of = set(network.outputs.values())
         for layer in network.layers:
             reads = [values[name] for name in layer.reads]
             waiting.subtract(layer.reads)
             for name in set(layer.reads):
                 if not waiting[name]:  # so that its memory serves again, as in a subnet
                     del values[name]
+            if regularisation and layer.name in results_of:
+                reads[0] = regularisation.drop_features(reads[0])
             outputs = self.slots[layer.name](layer.spec, *reads)
-            dropped = layer.droppable and drop_path is not None and drop_path.probability > 0
-            values[layer.name] = drop_path(outputs) if dropped and drop_path else outputs
+            if regularisation and layer.droppable:
+                outputs = regularisation.drop_paths(outputs)
+            values[layer.name] = outputs
         results = tuple(values[name] for name in network.outputs.values())
         return results[0] if len(results) == 1 else results
 
     def network(self, architecture: Architecture) -> Network:
-        """Return one architecture as a graph of layers."""
+        """Return one architecture as a graph of layers.
+
+        Raises:
+            InputError: the architecture is of another space or not the only one held.
+        """
+        if self.only is not None and architecture != self.only:
+            raise InputError(
+                f"this network is architecture {self.only} alone, got {architecture}; "
+                "take the supernet for others"
+            )
         return self.space.layers.network(self.space.encode(architecture))
+
+    def slot_specs(self) -> list[tuple[str, list[LayerSpec]]]:
+        """Return, of every slot with weights here, its name and the distinct specs it can hold."""
+        if self.only is None:
+            return [(name, specs) for name, specs in self.space.layers.slot_specs() if specs]
+        return [(layer.name, [layer.spec]) for layer in self.network(self.only).layers]
 
     def layers(self, architecture: Architecture) -> list[LayerSpec]:
         """Return the layer specs of one architecture, in order."""

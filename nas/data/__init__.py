@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nas.config import DataConfig, TrainingConfig
 from nas.data import images, sequences, tokens
-from nas.data.dataset import NOUNS, Dataset, Split
+from nas.data.dataset import NOUNS, Dataset, Split, as_tensor
+from nas.data.generated import generated_data
 from nas.data.sources import Parts, Source
 from search_spaces import InputError, unknown_name
 
@@ -32,30 +32,38 @@ class Modality:
 
     sources: Mapping[str, Source]
     dataset: Callable[[Parts, DataConfig, int, bool], Dataset]
-    tensors: Callable[[Dataset, tuple[npt.NDArray[Any], ...]], Inputs]
+    normalised: Callable[[Dataset, Inputs], Inputs]
     augment: Callable[[Inputs, TrainingConfig, torch.Generator], Inputs]
 
 
 MODALITIES: dict[str, Modality] = {
     "image": Modality(
-        images.SOURCES, images.image_dataset, images.image_tensors, _augmented_images
+        images.SOURCES, images.image_dataset, images.normalised_images, _augmented_images
     ),
-    "tokens": Modality(tokens.SOURCES, tokens.token_dataset, tokens.token_tensors, _unchanged),
+    "tokens": Modality(tokens.SOURCES, tokens.token_dataset, tokens.long_tokens, _unchanged),
     "sequence": Modality(
-        sequences.SOURCES, sequences.sequence_dataset, sequences.sequence_tensors, _unchanged
+        sequences.SOURCES, sequences.sequence_dataset, sequences.normalised_sequences, _unchanged
     ),
 }
 WITHOUT_PLACE = ("digits", "docstrings")
+WITH_PATH = ("npz", "npy", "text", "parquet", "folder")
 FORMS = {
     "digits": "digits",
     "docstrings": "docstrings",
     "npz": "npz:PATH",
+    "npy": "npy:DIR",
     "text": "text:PATH",
     "parquet": "parquet:PATH",
     "folder": "folder:PATH",
     "hub": "hub:NAME",
     "python": "python:package.module:function",
 }
+
+
+def is_there(source: str) -> bool:
+    """Tell whether data can be loaded without a network, from what the name says."""
+    kind, _, rest = source.partition(":")
+    return kind != "hub" and (kind not in WITH_PATH or Path(rest).exists())
 
 
 def load_data(
@@ -69,13 +77,15 @@ def load_data(
     """Load, check and split a data set.
 
     Sources of images: `digits` (embedded: scikit-learn's handwritten digits), `npz:PATH` (`x`
-    uint8 NHW or NHWC, `y`), `parquet:PATH`, `folder:PATH` and `hub:NAME` (Hugging Face `datasets`,
-    columns `image` and `label`). Of sequences: the same images of one channel, whose columns are
-    frames, and `npz:PATH` (`x` n x features x frames, `y`). Of tokens: `docstrings` (embedded: of
-    installed libraries), `text:PATH` (a CSV or TSV with columns text and label, or a folder of one
-    .txt a class), `npz:PATH` (`ids` n x t, `mask` n x t of 0 and 1, `y`). Of all:
-    `python:package.module:function` (returns one data set, or a mapping with `train` and perhaps
-    `validation` and `test`; each a tuple of arrays or a sequence of (sample, label)).
+    uint8 NHW or NHWC, `y`), `npy:DIR` (train_x.npy and train_y.npy of the same forms, perhaps also
+    of validation and test; the x stay on disk), `parquet:PATH`, `folder:PATH` and `hub:NAME`
+    (Hugging Face `datasets`, columns `image` and `label`). Of sequences: the same images of one
+    channel but for npy, whose columns are frames, and `npz:PATH` (`x` n x features x frames, `y`).
+    Of tokens: `docstrings` (embedded: of installed libraries), `text:PATH` (a CSV or TSV with
+    columns text and label, or a folder of one .txt a class), `npz:PATH` (`ids` n x t, `mask` n x t
+    of 0 and 1, `y`). Of all: `python:package.module:function` (returns one data set, or a mapping
+    with `train` and perhaps `validation` and `test`; each a tuple of arrays or a sequence of
+    (sample, label)).
 
     Args:
         modality: "image", "tokens" or "sequence".
@@ -118,7 +128,12 @@ def _no_such_source(kind: str, modality: str, space: str) -> InputError:
 
 def input_tensors(data: Dataset, split: Split, index: np.ndarray | slice = slice(None)) -> Inputs:
     """Return the inputs at `index` as the network takes them: normalised, without augmentation."""
-    return MODALITIES[data.modality].tensors(data, tuple(one[index] for one in split.inputs))
+    return normalised(data, tuple(as_tensor(one[index]) for one in split.inputs))
+
+
+def normalised(data: Dataset, inputs: Inputs) -> Inputs:
+    """Return inputs that are as the data holds them as the network takes them."""
+    return MODALITIES[data.modality].normalised(data, inputs)
 
 
 def augment(
@@ -148,8 +163,12 @@ __all__ = [
     "Dataset",
     "Inputs",
     "Split",
+    "as_tensor",
     "augment",
     "check_augmentation",
+    "generated_data",
     "input_tensors",
+    "is_there",
     "load_data",
+    "normalised",
 ]

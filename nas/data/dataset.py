@@ -1,12 +1,14 @@
 """Samples and their targets for training, validation and test: one fixed seeded split."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from nas.config import DataConfig
 from nas.data.targets import check_kinds, class_name, count_outputs
@@ -15,6 +17,7 @@ from search_spaces import InputError
 Array = npt.NDArray[Any]
 Statistics = Callable[[Array], tuple[tuple[float, ...], tuple[float, ...]]]
 NOUNS = {"image": "images", "tokens": "texts", "sequence": "sequences"}
+CHUNK_BYTES = 1 << 24  # of a data set that may be larger than memory
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,13 @@ class Dataset:
         return {name: len(split) for name, split in splits.items()}
 
     def sha256(self) -> str:
-        """Hash of all inputs and targets, split by split."""
+        """Hash of all inputs and targets, split by split; mapped files are hashed as they lie."""
         digest = sha256()
         for split in (self.train, self.validation, self.test):
             for one in split.inputs:
                 digest.update(str(one.shape).encode())
-                digest.update(np.ascontiguousarray(one).tobytes())
+                for chunk in chunks(_in_file_order(one)):
+                    digest.update(np.ascontiguousarray(chunk).data)
             if split.targets.ndim > 1 or split.targets.dtype != np.int64:
                 digest.update(f"{split.targets.shape} {split.targets.dtype}".encode())
             digest.update(np.ascontiguousarray(split.targets).tobytes())
@@ -99,6 +103,31 @@ class Samples:
 
     parts: Mapping[str, Split]
     class_names: Sequence[str] | None = None
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor, without a copy where it is mapped or in order."""
+    ordered = in_order(array)
+    return torch.from_numpy(ordered if ordered.flags.writeable else ordered.copy())
+
+
+def in_order(array: Array) -> Array:
+    """Return an array whose last dimension is together in memory; a mapped file as it is."""
+    mapped = isinstance(array, np.memmap) and array.flags.writeable
+    return array if mapped else np.ascontiguousarray(array)
+
+
+def _in_file_order(array: Array) -> Array:
+    """Return a view of a mapped file that is read from its beginning to its end."""
+    if not isinstance(array, np.memmap):
+        return array
+    return array.transpose(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
+
+
+def chunks(array: Array) -> Iterator[Array]:
+    """Yield views of an array's samples in order, each of a few megabytes."""
+    size = max(1, CHUNK_BYTES * len(array) // max(array.nbytes, 1))
+    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def split_dataset(

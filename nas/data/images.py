@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.config import DataConfig, TrainingConfig
-from nas.data.dataset import Dataset, Samples, Split, split_dataset
+from nas.data.dataset import Dataset, Samples, Split, chunks, in_order, split_dataset
 from nas.data.sources import (
     Parts,
     Source,
     digits,
     hugging_face_source,
+    npy,
     npz_source,
     python_source,
 )
@@ -23,10 +24,12 @@ from nas.data.targets import check_targets
 from search_spaces import InputError
 
 Array = npt.NDArray[Any]
+COUNTED_BYTES = 1 << 30  # for mean and deviation
 
 SOURCES: dict[str, Source] = {
     "digits": digits,
     "npz": npz_source(("x", "y")),
+    "npy": npy,
     "parquet": hugging_face_source("parquet"),
     "folder": hugging_face_source("folder"),
     "hub": hugging_face_source("hub"),
@@ -42,7 +45,7 @@ def image_dataset(parts: Parts, config: DataConfig, seed: int, classification: b
     """
 
     def checked(arrays: tuple[Array, ...]) -> Split:
-        images = _check(np.asarray(arrays[0]), config.source)
+        images = _check(np.asanyarray(arrays[0]), config.source)
         return Split(
             (images,),
             check_targets(arrays[1], len(images), "images", config.source, classification),
@@ -72,32 +75,43 @@ def _check(images: Array, source: str) -> Array:
         raise InputError(
             f"{source}: expected images n x height x width (x 1 or 3 channels), got {images.shape}"
         )
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return in_order(images.transpose(0, 3, 1, 2))
 
 
 def _channel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    by_channel = images.transpose(1, 0, 2, 3).reshape(images.shape[1], -1)
-    statistics = [_mean_and_std(channel) for channel in by_channel]
+    """Mean and standard deviation by channel of bytes scaled to 0..1, from their histograms.
+
+    Of more than a gigabyte, images at even distances are counted.
+    """
+    counted = images[:: math.ceil(images.nbytes / COUNTED_BYTES)]
+    counts = sum(map(_histograms, chunks(counted)))
+    levels = np.arange(256) / 255
+    statistics = [_mean_and_std(one / one.sum(), levels) for one in np.asarray(counts)]
     return (
         tuple(mean for mean, _ in statistics),
         tuple(max(std, 1e-3) for _, std in statistics),
     )
 
 
-def _mean_and_std(channel: Array) -> tuple[float, float]:
-    """Mean and standard deviation of bytes scaled to 0..1, from their histogram."""
-    shares = np.bincount(channel, minlength=256) / channel.size
-    levels = np.arange(256) / 255
+def _histograms(images: Array) -> npt.NDArray[np.intp]:
+    """Count the bytes of every channel: channels x 256."""
+    channels = range(images.shape[1])
+    return np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in channels])
+
+
+def _mean_and_std(shares: Array, levels: Array) -> tuple[float, float]:
     mean = float(shares @ levels)
     return mean, float(np.sqrt(shares @ (levels - mean) ** 2))
 
 
-def image_tensors(data: Dataset, inputs: tuple[Array, ...]) -> tuple[Tensor, ...]:
+def normalised_images(data: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return images n x c x h x w float32 of mean 0 and deviation 1, channels last in memory."""
-    mean = torch.tensor(data.mean).view(1, -1, 1, 1) * 255
-    std = torch.tensor(data.std).view(1, -1, 1, 1) * 255
-    images = torch.from_numpy(np.ascontiguousarray(inputs[0])).float()
-    return (((images - mean) / std).contiguous(memory_format=torch.channels_last),)
+    mean, std = (
+        255 * torch.tensor(one).view(1, -1, 1, 1).to(inputs[0].device, non_blocking=True)
+        for one in (data.mean, data.std)
+    )
+    images = (inputs[0].float() - mean) / std
+    return (images.contiguous(memory_format=torch.channels_last),)
 
 
 def augment_images(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
@@ -133,7 +147,9 @@ def _moved(images: Tensor, config: TrainingConfig, generator: torch.Generator) -
     each, padded_height, padded_width, num_channels = padded.shape
     first_rows = torch.arange(each)[:, None, None] * padded_height
     pixels = (first_rows + rows[:, :, None]) * padded_width + columns[:, None, :]
-    taken = padded.reshape(-1, num_channels).index_select(0, pixels.flatten().to(images.device))
+    taken = padded.reshape(-1, num_channels).index_select(
+        0, pixels.flatten().to(images.device, non_blocking=True)
+    )
     return taken.view(*pixels.shape, num_channels).permute(0, 3, 1, 2)
 
 
@@ -163,7 +179,7 @@ def _resampled(images: Tensor, config: TrainingConfig, generator: torch.Generato
     shift_x, shift_y = uniform(2 * config.shift), uniform(2 * config.shift)
     rows = [torch.stack([cosine * mirror, -sine, shift_x], dim=1)]
     rows.append(torch.stack([sine * mirror, cosine, shift_y], dim=1))
-    maps = torch.stack(rows, dim=1).to(images.device)
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    affine = torch.stack(rows, dim=1).to(images.device, non_blocking=True)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)

@@ -85,7 +85,10 @@ def _feature_statistics(sequences: Array) -> tuple[tuple[float, ...], tuple[floa
     )
 
 
-def sequence_tensors(data: Dataset, inputs: tuple[Array, ...]) -> tuple[Tensor, ...]:
+def normalised_sequences(data: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return sequences n x features x frames float32, each feature of mean 0 and deviation 1."""
-    mean, std = (torch.tensor(one).view(1, -1, 1) for one in (data.mean, data.std))
-    return ((torch.from_numpy(np.ascontiguousarray(inputs[0])) - mean) / std,)
+    mean, std = (
+        torch.tensor(one).view(1, -1, 1).to(inputs[0].device, non_blocking=True)
+        for one in (data.mean, data.std)
+    )
+    return ((inputs[0] - mean) / std,)

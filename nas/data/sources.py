@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -61,6 +61,40 @@ def npz_source(names: Sequence[str], optional: Sequence[str] = ()) -> Source:
             ) from None
 
     return read
+
+
+def npy(rest: str, _: DataConfig, __: bool) -> Parts:
+    """Read train_x.npy and train_y.npy of a folder, and what is there of validation and test.
+
+    The x are memory-mapped: what is larger than memory is read where it is needed, as long as the
+    folder brings its own validation and test splits (those carved off training are copies).
+    """
+    folder = Path(rest)
+    wanted = [s for s in SPLITS if s == "train" or any(folder.glob(f"{s}_[xy].npy"))]
+    return Parts({s: tuple(_mapped(folder / f"{s}_{one}.npy") for one in "xy") for s in wanted})
+
+
+def _mapped(path: Path) -> Array:
+    """Return x as a private mapping, which can be written to without changing the file; y whole.
+
+    Raises:
+        InputError: absent, or no array of numbers.
+    """
+    mode: Literal["c"] | None = "c" if path.stem.endswith("x") else None
+    try:
+        found = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"npy:{path.parent}: expected train_x.npy and train_y.npy (and of validation and test "
+            f"both or none), no {path.name}"
+        ) from None
+    except (ValueError, OSError, EOFError, OverflowError) as error:
+        reason = "" if "ickle" in str(error) or "Python object" in str(error) else f" ({error})"
+        raise InputError(f"{path}: expected a file of numpy.save with numbers{reason}") from None
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise InputError(f"{path}: expected a file of numpy.save, got one of numpy.savez")
+    return found
 
 
 def python_source(noun: str, most_arrays: int = 2) -> Source:

@@ -9,7 +9,6 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from nas.config import DataConfig
@@ -168,6 +167,6 @@ def _check_mask(mask: Array, ids: Array, source: str) -> Array:
     return mask.astype(np.uint8)
 
 
-def token_tensors(_: Dataset, inputs: tuple[Array, ...]) -> tuple[Tensor, ...]:
+def long_tokens(_: Dataset, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return ids and masks n x t int64."""
-    return tuple(torch.from_numpy(one.astype(np.int64)) for one in inputs)
+    return tuple(one.long() for one in inputs)

@@ -19,7 +19,7 @@ from hardware_profiles.artifact import write_atomic
 from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.onnx_graph import onnx_model
 from hardware_profiles.target import Target
-from nas.artifacts import fitted_latency, load_supernet, subnet_evaluator, supernet_hash
+from nas.artifacts import fitted_latency, supernet_hash
 from nas.data import Dataset, Inputs
 from nas.device import run_device
 from nas.exporting.gate import Exported, check_parity, named_arrays
@@ -39,12 +39,12 @@ from nas.exporting.manifest import (
     SequencePreprocessing,
     TokenPreprocessing,
 )
+from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
 from nas.subnet.evaluator import SubnetEvaluator, run_in_batches
 from search_spaces import Architecture
 from search_spaces.layer_kind import TensorSpec
-from search_spaces.supernet import Supernet
 
 NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere; at most
 LEAST_REFERENCES = 2
@@ -95,8 +95,7 @@ def export_subnet(
     exported: Exported,
     measured: tuple[Target, Timing] | None,
     *,
-    supernet: Supernet,
-    evaluator: SubnetEvaluator,
+    weights: Weights,
     profile_sha256: str,
     predicted_latency_ms: float,
     budget_ms: float | None,
@@ -106,6 +105,7 @@ def export_subnet(
     Args:
         measured: the target and what was measured of `exported` on it; None where the device is
             elsewhere.
+        weights: what it was extracted from.
         budget_ms: what the measurement kept; None where it was made without a budget. A folder that
             is there and kept a tighter one goes on stating that.
 
@@ -113,7 +113,8 @@ def export_subnet(
         ParityError: supernet, subnet and file disagree; nothing is written.
     """
     architecture, subnet = exported.architecture, exported.subnet
-    parities = check_parity(exported, supernet, evaluator)
+    evaluator = weights.evaluator
+    parities = check_parity(exported, weights.network, evaluator)
     inputs = evaluator.inputs("validation", architecture)
     files = {
         MODEL_NAME: exported.model,
@@ -128,6 +129,8 @@ def export_subnet(
         "data": run.data_sha256,
         "versions": library_versions(),
     }
+    if weights.checkpoint_sha256 is not None:
+        made_from["fine_tuned"] = weights.checkpoint_sha256
     folder = run.subnets_path / architecture.id
     hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
     earlier = _earlier(folder, hashes)
@@ -141,6 +144,7 @@ def export_subnet(
         costs=run.space.layers.costs(run.space.encode(architecture)).row(0),
         metric=evaluator.task.metric,
         classification=evaluator.task.classification,
+        weights=weights.kind,
         validation_accuracy=evaluator.score(subnet, architecture, "validation").accuracy,
         test_accuracy=evaluator.score(subnet, architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
@@ -159,24 +163,30 @@ def export_subnet(
     return folder, manifest
 
 
-def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
+def export_architecture(
+    run: Run, architecture: Architecture, inherited_only: bool = False
+) -> ExportResult:
     """Extract, calibrate, emit, measure and write one subnet, without a budget.
+
+    Args:
+        inherited_only: take the supernet's weights, also where fine-tuned ones are there.
 
     Raises:
         ParityError: supernet, subnet and file disagree; nothing is written.
     """
-    device, supernet = run_device(run), load_supernet(run)
+    device, inherited = run_device(run), load_inherited(run)
     assert device.runtime is not None  # a run's own profile is of this machine
-    evaluator = subnet_evaluator(run, supernet)
-    exported = export_in_memory(evaluator, architecture)
+    weights = Weights(inherited.supernet, inherited.evaluator)
+    if not inherited_only:
+        weights = best_weights(run, architecture, inherited)
+    exported = export_in_memory(weights.evaluator, architecture)
     latency = fitted_latency(run, device).predictor
     measurement = measure_workloads(device.runtime, [exported.workload])[0]
     folder, manifest = export_subnet(
         run,
         exported,
         (device.runtime.target, measurement),
-        supernet=supernet,
-        evaluator=evaluator,
+        weights=weights,
         profile_sha256=device.profile_sha256,
         predicted_latency_ms=float(latency.predict(run.space.encode(architecture)).mean[0]),
         budget_ms=None,
@@ -192,6 +202,7 @@ def export_architecture(run: Run, architecture: Architecture) -> ExportResult:
             for name, parity in manifest.parity.items()
         },
         measured_latency_ms=measurement.latency_ms,
+        weights=weights.kind,
     )
 
 

@@ -45,6 +45,10 @@ def check_parity(
     """Compare supernet, subnet and file on validation samples; where an axis of an input is of
     free size, subnet and file at another size too.
 
+    Args:
+        supernet: what the subnet was extracted from; of fine-tuned weights the network of one
+            architecture that holds them.
+
     Raises:
         ParityError: one of them answers differently.
     """
@@ -52,7 +56,8 @@ def check_parity(
     inputs = tuple(one[:NUM_PARITY_SAMPLES] for one in found)
     classification = evaluator.task.classification
     batch = tuple(_at_least(one, 8)[:PARITY_BATCH_SIZE] for one in inputs)
-    parities = {"supernet": supernet_parity(supernet, exported, batch, classification)}
+    source = "supernet" if supernet.only is None else "fine-tuned network"
+    parities = {source: supernet_parity(supernet, exported, batch, classification)}
     for size in (1, PARITY_BATCH_SIZE):
         parity = file_parity(exported, inputs, size, classification)
         parities[f"{MODEL_NAME} batch {size}"] = parity

@@ -8,6 +8,7 @@ from pydantic import Field
 from hardware_profiles.artifact import Artifact, Frozen
 from hardware_profiles.target import Target
 from nas.exporting.parity import Parity
+from nas.results import WeightsKind
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
@@ -101,6 +102,7 @@ class Manifest(Artifact):
     costs: Mapping[str, int]  # analytic: MACs, parameters, activation bytes
     metric: str = "accuracy"  # what the accuracies measure; greater is better
     classification: bool = True  # the output is b x classes logits
+    weights: WeightsKind = "inherited"
     validation_accuracy: float
     test_accuracy: float
     predicted_latency_ms: float
@@ -110,4 +112,4 @@ class Manifest(Artifact):
     outputs: tuple[str, ...]
     preprocessing: Preprocessing
     class_names: tuple[str, ...]  # empty where the targets are no classes
-    made_from: Mapping[str, Any]  # SHA-256 of the supernet and the profile, seed, versions
+    made_from: Mapping[str, Any]  # SHA-256 of supernet, profile, fine-tuned weights; seed, versions

@@ -2,18 +2,17 @@
 never share an axis, except where they are held against each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nas.reporting.formats import budget
-from nas.reporting.predictor_facts import PredictorFacts, Quantity
+from nas.reporting.predictor_facts import PredictorFacts, Quantity, validation_quantity
 from nas.reporting.search_facts import SearchFacts
 from nas.reporting.svg import COLORS, draw_svg
 from nas.searching.evaluations import MeasuredSubnet
 
-CROSS_ENTROPY = Quantity("validation cross-entropy", "nats", 1.0)
 _STAR = {"marker": "*", "markersize": 15, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
 _MISS = {"marker": "X", "markersize": 10, "ls": "none", "zorder": 5, "color": COLORS["chosen"]}
 
@@ -75,7 +74,7 @@ def _draw_measured(
     measured: Sequence[MeasuredSubnet],
     metric: str,
 ) -> None:
-    shown = _metric(metric)
+    shown = validation_quantity(metric)
     latency = np.array([subnet.latency_ms for subnet in measured])
     noise = latency * np.array([subnet.noise for subnet in measured])
     panel.errorbar(
@@ -99,11 +98,6 @@ def _draw_measured(
     panel.set_title("Measured")
     panel.set_xlabel("latency, measured (ms)")
     panel.set_ylabel(shown.label("measured"))
-
-
-def _metric(name: str) -> Quantity:
-    percent = name == "accuracy"
-    return Quantity(f"validation {name}", "%" if percent else "", 100.0 if percent else 1.0)
 
 
 def _draw_budgets(panel: Any, budgets_ms: Iterable[float]) -> None:
@@ -148,62 +142,3 @@ def predictor_chart(predictors: Sequence[PredictorFacts]) -> str:
     names = " and ".join(facts.quantity.name for facts in predictors)
     title = f"Predicted against measured {names} of held-out subnets, with the line of equality."
     return draw_svg("predictors", title, len(predictors), draw)
-
-
-def training_chart(
-    records: Sequence[Mapping[str, Any]],
-    metric: str = "accuracy",
-    loss: Quantity = CROSS_ENTROPY,
-) -> str:
-    """Draw loss, learning rate and, once looked at, the metric of both ends of the space."""
-    positive = all(record["loss"] >= 0 for record in records)
-    looked_at = [record for record in records if "smallest_accuracy" in record]
-
-    def draw(axes: list[Any]) -> None:
-        words = "training loss, measured" + (f" ({loss.unit})" if loss.unit else "")
-        _line(axes[0], records, "loss", words, from_zero=positive)
-        _line(axes[1], records, "learning_rate", "learning rate")
-        if looked_at:
-            _draw_accuracies(axes[2], looked_at, _metric(metric))
-        for panel in axes:
-            panel.set_xlabel("epoch")
-            panel.set_xlim(0, records[-1]["epoch"] * 1.03)
-            panel.xaxis.get_major_locator().set_params(integer=True)
-
-    accuracy = f", measured validation {metric} of the smallest and of the largest subnet"
-    title = f"Training over the epochs: loss, learning rate{accuracy if looked_at else ''}."
-    return draw_svg("training", title, 3 if looked_at else 2, draw, height=3.4)
-
-
-def _draw_accuracies(panel: Any, records: Sequence[Mapping[str, Any]], shown: Quantity) -> None:
-    for name, marker, line in (("smallest", "v", "--"), ("largest", "^", "-")):
-        panel.plot(
-            [record["epoch"] for record in records],
-            [record[f"{name}_accuracy"] * shown.scale for record in records],
-            marker=marker,
-            markersize=5,
-            linestyle=line,
-            linewidth=1.2,
-            color=COLORS["measured"],
-            label=f"{name} subnet (measured)",
-        )
-    panel.set_ylabel(shown.label("measured"))
-
-
-def _line(
-    panel: Any,
-    records: Sequence[Mapping[str, Any]],
-    key: str,
-    label: str,
-    from_zero: bool = True,
-) -> None:
-    panel.plot(
-        [record["epoch"] for record in records],
-        [record[key] for record in records],
-        marker="o" if len(records) == 1 else "",
-        linewidth=1.2,
-        color=COLORS["ink"],
-    )
-    panel.set_ylabel(label)
-    if from_zero:
-        panel.set_ylim(bottom=0)

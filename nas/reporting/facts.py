@@ -7,8 +7,11 @@ from typing import Any
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile import Profile
-from nas.config import TaskConfig
+from nas.config import OPTIONS, TaskConfig
 from nas.exporting.manifest import MODEL_NAME
+from nas.finetuning.audit import AUDIT_NAME, AuditReport
+from nas.finetuning.fine_tuned import fine_tuned_records
+from nas.finetuning.single_training import SingleTraining
 from nas.reporting.predictor_facts import PredictorFacts, accuracy_facts, latency_facts
 from nas.reporting.search_facts import (
     ChosenArchitecture,
@@ -20,14 +23,17 @@ from nas.reporting.search_facts import (
 from nas.run_directory import Run, RunFile, StageState
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.training.checkpoint import read_state
+from nas.training.metrics import Record, epoch_records, event_records
 from search_spaces import build_space
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How far the supernet is, and one record an epoch."""
+    """How far the supernet is, one record an epoch, and what happened."""
 
-    records: Sequence[Mapping[str, Any]]
+    records: Sequence[Record]
+    events: Sequence[Record]
+    settings: Mapping[str, Any]  # of the strategy
     epoch: int
     epochs: int
     supernet_sha256: str | None  # None: not trained to the end
@@ -52,6 +58,8 @@ class Facts:
     latest: SearchFacts | None
     measured: tuple[MeasuredSubnet, ...]  # of this supernet on this target
     chosen: tuple[ChosenArchitecture, ...]
+    fine_tuned: tuple[SingleTraining, ...]  # of this supernet
+    audits: tuple[AuditReport, ...]  # of this supernet
     dimensions: tuple[str, ...]  # of the chosen ones
     hashes: Mapping[str, str]  # SHA-256 by name
 
@@ -114,6 +122,16 @@ def gather(run: Run) -> Facts:
         latest=latest_search(run, searches),
         measured=_measured(run, training, profile),
         chosen=chosen,
+        fine_tuned=tuple(
+            record
+            for record in fine_tuned_records(run)
+            if record.supernet_sha256 == training.supernet_sha256
+        ),
+        audits=tuple(
+            audit
+            for audit in map(AuditReport.load, sorted(run.audit_path.glob(f"*/{AUDIT_NAME}")))
+            if audit.supernet_sha256 == training.supernet_sha256
+        ),
         dimensions=_dimensions(run, chosen),
         hashes=hashes | _model_hashes(searches),
     )
@@ -125,7 +143,22 @@ def _training(run: Run) -> TrainingFacts:
         state = read_state(run.checkpoint_path)
         epoch, epochs = int(state["epoch"]), int(state["epochs"])
         sha256 = str(state["sha256"]) if epoch >= epochs else None
-    return TrainingFacts(run.metrics.read(), epoch, epochs, sha256)
+    records, settings = run.metrics.read(), _strategy_settings(run.recipe.training.model_dump())
+    return TrainingFacts(
+        epoch_records(records), event_records(records), settings, epoch, epochs, sha256
+    )
+
+
+def _strategy_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's section says of its strategy, without what belongs to others."""
+    named = ("strategy", "schedule", "distillation", "teachers", "dropout", "adaptive_dropout")
+    settings = {name: training.get(name) for name in named}
+    settings |= {
+        name: training.get(name)
+        for choice, takers in OPTIONS.items()
+        for name in takers.get(str(training.get(choice)), {})
+    }
+    return {name: value for name, value in settings.items() if value not in (None, (), [])}
 
 
 def _measured(

@@ -28,6 +28,12 @@ class Quantity:
         return f"{self.name}, {words} ({self.unit})" if self.unit else f"{self.name}, {words}"
 
 
+def validation_quantity(metric: str) -> Quantity:
+    """Return a metric on validation samples; accuracy is in percent."""
+    percent = metric == "accuracy"
+    return Quantity(f"validation {metric}", "%" if percent else "", 100.0 if percent else 1.0)
+
+
 def quantities(task: TaskConfig) -> dict[str, Quantity]:
     """Return what predictors of a task predict, by the name in files."""
     percent = task.metric_name == "accuracy"

@@ -1,5 +1,6 @@
 """`report.html`: one file that tells a whole run, without a server and without a network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -7,10 +8,13 @@ from pathlib import Path
 
 from hardware_profiles.artifact import write_atomic
 from nas.reporting import formats
-from nas.reporting.charts import front_chart, predictor_chart, training_chart
+from nas.reporting.charts import front_chart, predictor_chart
 from nas.reporting.facts import Facts, gather
 from nas.reporting.predictor_facts import quantities
+from nas.reporting.training_charts import TrainingCurve, comparison_chart, training_chart
 from nas.run_directory import Run
+from nas.training.metrics import epoch_records
+from search_spaces import InputError
 
 
 @dataclass(frozen=True)
@@ -20,21 +24,44 @@ class Charts:
     front: str | None
     predictors: str | None
     training: str | None
+    comparison: str | None
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, beside: Sequence[Run] = ()) -> Path:
     """Write the report of what is there of a run, and return its path.
 
+    Args:
+        beside: runs whose training is drawn beside this one's.
+
     Raises:
-        InputError: a file of the run is damaged.
+        InputError: a file of a run is damaged; or a run beside it is not trained for an epoch yet,
+            or judged by another metric.
     """
     facts = gather(run)
-    write_atomic(run.report_path, render(facts, draw(facts)).encode())
+    curves = [training_curve(one, facts.metric) for one in (run, *beside)] if beside else []
+    write_atomic(run.report_path, render(facts, draw(facts, curves)).encode())
     return run.report_path
 
 
-def draw(facts: Facts) -> Charts:
-    """Draw what there is."""
+def training_curve(run: Run, metric: str) -> TrainingCurve:
+    """Return the training of a run, named after its folder and strategy.
+
+    Raises:
+        InputError: there is no epoch yet, or it has another metric.
+    """
+    records = epoch_records(run.metrics.read())
+    if not records:
+        raise InputError(f"{run.path}: no epoch is trained yet; `nas train {run.path}` first")
+    if run.recipe.task.metric_name != metric:
+        raise InputError(
+            f"{run.path} is judged by {run.recipe.task.metric_name}, not by {metric}: their "
+            "curves cannot be beside each other"
+        )
+    return TrainingCurve(f"{run.path.name}: {run.recipe.training.strategy}", records)
+
+
+def draw(facts: Facts, curves: Sequence[TrainingCurve] = ()) -> Charts:
+    """Draw what there is, and trainings beside each other where there are several."""
     current = [search for search in facts.searches if search.charted]
     fitted = [predictor for predictor in facts.predictors if len(predictor.measured)]
     return Charts(
@@ -48,10 +75,14 @@ def draw(facts: Facts) -> Charts:
         else None,
         predictors=predictor_chart(fitted) if fitted else None,
         training=training_chart(
-            facts.training.records, facts.metric, quantities(facts.task)["loss"]
+            facts.training.records,
+            facts.training.events,
+            facts.metric,
+            quantities(facts.task)["loss"],
         )
         if facts.training.records
         else None,
+        comparison=comparison_chart(curves, facts.metric) if curves else None,
     )
 
 

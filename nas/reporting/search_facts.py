@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from nas.fitted_predictors import FittedAccuracy
 from nas.reporting.formats import budget
-from nas.results import Front, SearchResult
+from nas.results import Front, SearchResult, WeightsKind
 from nas.run_directory import Run
 
 SOURCES = ("supernet", "profile", "accuracy_samples")  # what a search is made from, by its names
@@ -29,6 +29,14 @@ class SearchFacts:
         now, for its own device.
         """
         return not self.stale and self.result.device is None
+
+    @property
+    def other_weights(self) -> WeightsKind | None:
+        """Kind of the weights in its folder, where they are not those that it was found with."""
+        found = self.result.winner or self.result.candidate
+        if found is None or self.manifest is None or self.manifest.weights == found.weights:
+            return None
+        return self.manifest.weights
 
     @property
     def architecture_id(self) -> str | None:

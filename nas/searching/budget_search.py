@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,18 @@ import numpy as np
 from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.profile_device import Measurement
 from hardware_profiles.runtimes.runtime import Runtime
-from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
+from nas.artifacts import supernet_hash
 from nas.config import SearchConfig
-from nas.exporting.export import export_in_memory, export_subnet
+from nas.exporting.export import export_in_memory
 from nas.exporting.gate import Exported
-from nas.exporting.manifest import MODEL_NAME
+from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
+from nas.finetuning.single_training import Inherited
 from nas.progress import progress_bar, say
 from nas.results import AlsoDevice, Candidate, ClosestMiss, SearchResult, Winner
 from nas.run_directory import Run
 from nas.searching.choose import Chooser
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
+from nas.searching.exported import export_candidate, export_winner, with_weights_of_now
 from nas.searching.front import front_members, write_front
 from nas.searching.loop import Callback, SearchOutcome
 from nas.searching.measured_log import MeasuredLog
@@ -26,9 +29,7 @@ from nas.searching.problem import SearchProblem
 from nas.searching.search import Rounds, additive_start, num_evaluations
 from nas.searching.setting import LATENCY, Destination, SearchSetting, search_setting
 from nas.searching.validation import validations
-from nas.subnet.evaluator import SubnetEvaluator
-from search_spaces import Population
-from search_spaces.supernet import Supernet
+from search_spaces import Architecture, Population
 
 
 def search_budget(
@@ -57,10 +58,11 @@ def search_budget(
     known = _known_result(run, path, setting.made_from())
     if known is not None and not _better_is_known(known, evaluations, setting):
         say(f"            {path} has this search already")
-        write_front(run, known)
-        return _located(run, known)
-    supernet = load_supernet(run)
-    evaluator = subnet_evaluator(run, supernet)
+        known = with_weights_of_now(setting, known)
+        if known is not None:
+            return _written(run, known, path)
+    inherited = load_inherited(run)
+    evaluator = inherited.evaluator
     quantity = setting.accuracy.quantity
     with (
         validations(run, evaluator, config.workers, quantity, setting.search_hash()) as log,
@@ -74,9 +76,9 @@ def search_budget(
             say(f"            {len(log.earlier)} validated subnets are known from before")
         look = Rounds(advance, log, callbacks, start)
         if runtime is None:
-            found = _predicted(setting, supernet, evaluator, look)
+            found = _predicted(setting, inherited, look)
         else:
-            found = _measured(setting, runtime, supernet, evaluator, evaluations, look)
+            found = _measured(setting, runtime, inherited, evaluations, look)
     outcome, problem = found.outcome, found.problem
     notes = _notes(outcome, config, log)
     for note in notes:
@@ -118,9 +120,7 @@ def search_budget(
         hypervolume_reference=reference,
         made_from=setting.made_from(),
     )
-    write_front(run, result)
-    result.save(path)
-    return _located(run, result)
+    return _written(run, result, path)
 
 
 @dataclass(frozen=True)
@@ -139,19 +139,33 @@ class _Found:
 def _measured(
     setting: SearchSetting,
     runtime: Runtime,
-    supernet: Supernet,
-    evaluator: SubnetEvaluator,
+    inherited: Inherited,
     evaluations: Evaluations,
     look: Rounds,
 ) -> _Found:
-    """Search for the device at hand: its finalists are measured."""
-    run = setting.run
+    """Search for the device at hand: its finalists are measured.
+
+    They are compared by inherited weights; the winner leaves with fine-tuned ones if it has them.
+    """
+    run, evaluator = setting.run, inherited.evaluator
+
+    @cache
+    def weights(architecture: Architecture) -> Weights:
+        return best_weights(run, architecture, inherited)
 
     def measure(exported: list[Exported]) -> list[Measurement]:
         return measure_workloads(runtime, [one.workload for one in exported])
 
     chooser = Chooser(
-        run.space, evaluator, evaluations, setting.config, measure, setting.problem, look, say
+        run.space,
+        evaluator,
+        evaluations,
+        setting.config,
+        measure,
+        setting.problem,
+        look,
+        say,
+        lambda architecture: export_in_memory(weights(architecture).evaluator, architecture),
     )
     choice = chooser.choose(setting.budget_ms, run.recipe.seed)
     if choice.winner is None:
@@ -161,38 +175,18 @@ def _measured(
     assert choice.exported is not None
     genome = run.space.encode(choice.exported.architecture)
     predicted, _ = _latency_ms(choice.problem, genome)
-    folder, manifest = export_subnet(
-        run,
-        choice.exported,
-        (runtime.target, choice.winner),
-        supernet=supernet,
-        evaluator=evaluator,
-        profile_sha256=setting.device.profile_sha256,
-        predicted_latency_ms=predicted,
-        budget_ms=setting.budget_ms,
-    )
-    winner = Winner(
-        architecture_id=manifest.architecture_id,
-        model_path=str((folder / MODEL_NAME).relative_to(run.path)),
-        validation_accuracy=manifest.validation_accuracy,
-        test_accuracy=manifest.test_accuracy,
-        predicted_latency_ms=predicted,
-        measured_latency_ms=choice.winner.latency_ms,
-        noise=choice.winner.noise,
-        kept=True,
-        metric=manifest.metric,
-    )
+    leaving = weights(choice.exported.architecture)
+    winner = export_winner(setting, choice.exported, leaving, choice.winner, predicted)
     return _Found(choice.outcome, choice.problem, choice.rounds, genome, winner=winner)
 
 
 def _predicted(
     setting: SearchSetting,
-    supernet: Supernet,
-    evaluator: SubnetEvaluator,
+    inherited: Inherited,
     look: Rounds,
 ) -> _Found:
     """Search for a device elsewhere: of the finalists, the one of best validation accuracy."""
-    run, problem = setting.run, setting.problem()
+    run, problem, evaluator = setting.run, setting.problem(), inherited.evaluator
     rng = np.random.default_rng([run.recipe.seed, 0])
     outcome = look(problem, setting.config, rng)
     finalists = [
@@ -200,27 +194,10 @@ def _predicted(
     ]
     accuracies = [evaluator.validation_accuracy(architecture) for architecture in finalists]
     best = finalists[int(np.argmax(accuracies))]
-    exported = export_in_memory(evaluator, best)
+    weights = best_weights(run, best, inherited)
+    exported = export_in_memory(weights.evaluator, best)
     predicted, bound = _latency_ms(problem, run.space.encode(best))
-    folder, manifest = export_subnet(
-        run,
-        exported,
-        None,
-        supernet=supernet,
-        evaluator=evaluator,
-        profile_sha256=setting.device.profile_sha256,
-        predicted_latency_ms=predicted,
-        budget_ms=None,  # nothing was measured that could have kept it
-    )
-    candidate = Candidate(
-        architecture_id=manifest.architecture_id,
-        model_path=str((folder / MODEL_NAME).relative_to(run.path)),
-        validation_accuracy=manifest.validation_accuracy,
-        test_accuracy=manifest.test_accuracy,
-        predicted_latency_ms=predicted,
-        predicted_upper_ms=bound,
-        metric=manifest.metric,
-    )
+    candidate = export_candidate(setting, exported, weights, predicted, bound)
     return _Found(outcome, problem, 1, run.space.encode(best), candidate=candidate)
 
 
@@ -300,6 +277,12 @@ def _better_is_known(
     known = evaluations.within(setting.problem())
     within = [m for m in known if m.keeps(result.budget_ms)]
     return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
+
+
+def _written(run: Run, result: SearchResult, path: Path) -> SearchResult:
+    write_front(run, result)
+    result.save(path)
+    return _located(run, result)
 
 
 def _located(run: Run, result: SearchResult) -> SearchResult:

@@ -47,6 +47,8 @@ class Chooser:
         make_problem: builds the search problem on a latency predictor that has also learnt from the
             given measured subnets (n x d and n ms).
         search: searches that problem.
+        emit: exports a candidate as it will leave, perhaps with other weights than the evaluator's,
+            by whose accuracy candidates are compared; the evaluator's without.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Chooser:
         make_problem: Callable[[tuple[Population, Vector] | None], SearchProblem],
         search: Search,
         say: Say,
+        emit: Callable[[Architecture], Exported] | None = None,
     ) -> None:
         self._space, self._evaluator, self._evaluations = space, evaluator, evaluations
         self._config, self._time_all, self._say = config, time_all, say
         self._make_problem, self._search = make_problem, search
+        self._emit = emit or self._export
 
     def choose(self, budget_ms: float, seed: int) -> Choice:
         """Search, measure, choose; at most `config.rounds` times.
@@ -155,7 +159,7 @@ class Chooser:
         candidates = [m for m in self._within(problem) if m.keeps(budget_ms)]
         candidates.sort(key=lambda m: (-m.validation_accuracy, m.loss, m.latency_ms))
         for candidate in candidates:
-            exported = self._export(self._evaluations.architecture(candidate))
+            exported = self._emit(self._evaluations.architecture(candidate))
             result = self._time_all([exported])[0]
             accuracy, loss = candidate.validation_accuracy, candidate.loss
             slower = self._log(exported.architecture, accuracy, loss, result)

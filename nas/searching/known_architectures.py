@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from hardware_profiles.artifact import read_json
+from nas.finetuning.fine_tuned import trained_alone
 from nas.results import Front
 from nas.run_directory import Run
 from nas.searching.evaluations import MeasuredSubnet
@@ -46,9 +47,12 @@ def find_architecture(run: Run, name: str) -> Architecture:
 
 
 def known_architectures(run: Run) -> dict[str, Architecture]:
-    """Return every architecture the run has sampled, measured or put on a front, by id."""
+    """Return every architecture the run has sampled, measured, put on a front, fine-tuned or
+    audited, by id.
+    """
     values = [sample.values for sample in run.accuracy_samples.read_as(AccuracySample)]
     values += [measured.values for measured in run.evaluations.read_as(MeasuredSubnet)]
+    values += [record.values for record in trained_alone(run)]
     front = run.search_path / "front.json"
     if front.exists():
         values += [member.values for member in Front.load(front).members]

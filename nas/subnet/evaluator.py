@@ -83,6 +83,7 @@ class SubnetEvaluator:
         kept, specs = self._resized[split], tuple(self.specs(architecture).values())
         if specs not in kept:
             inputs = input_tensors(self._data, self._splits[split])
+            inputs = tuple(one.to(self._device) for one in inputs)
             kept[specs] = tuple(_laid_out(one) for one in resize(inputs, specs))
             if len(kept) > KEPT_SHAPES:
                 kept.popitem(last=False)
@@ -91,7 +92,11 @@ class SubnetEvaluator:
 
     def targets(self, split: str) -> Tensor:
         """Return all targets of a split: n, or n x ..."""
-        return target_tensor(self._splits[split])
+        return target_tensor(self._splits[split]).to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._supernet.parameters()).device
 
     def validation_accuracy(self, architecture: Architecture) -> float:
         """Extract, calibrate and validate one architecture; the task's metric."""

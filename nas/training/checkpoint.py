@@ -71,7 +71,8 @@ def read_state(path: Path, way_out: str = ANEW) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: no checkpoint there; train first (`nas train`)")
     try:
-        with safe_open(path, framework="pt") as file:
+        # that of torch looks twice, while a training may put another file in its place
+        with safe_open(path, framework="np") as file:
             state = json.loads((file.metadata() or {})["state"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise _damaged(path, error, way_out) from None

@@ -45,7 +45,8 @@ def _has_expansion(f: Fields) -> Any:
     return np.not_equal(f["mid_channels"], f["in_channels"])
 
 
-def _has_residual(f: Fields) -> Any:
+def has_residual(f: Fields) -> Any:
+    """Tell whether an inverted residual adds its input."""
     return np.equal(f["in_channels"], f["out_channels"]) & np.equal(f["stride"], 1)
 
 
@@ -69,12 +70,12 @@ def _inverted_residual_peak(f: Fields, kept: Kept) -> Any:
     size, out_size, squeezed = f["height"] * f["width"], output_pixels(f), f["squeeze_channels"]
     source, expanded = f["in_channels"] * size, f["mid_channels"] * size
     filtered, result = f["mid_channels"] * out_size, f["out_channels"] * out_size
-    held = (_has_residual(f) | kept[0]) * source
+    held = (has_residual(f) | kept[0]) * source
     squeeze = np.greater(squeezed, 0) * (f["mid_channels"] + squeezed)
     at_expansion = _has_expansion(f) * (source + expanded)
     at_depthwise = np.where(_has_expansion(f), expanded + held, source) + filtered
     # a sum is written over its first operand, the input, unless that is needed later
-    at_sum = _has_residual(f) * kept[0] * (source + 2 * result)
+    at_sum = has_residual(f) * kept[0] * (source + 2 * result)
     at_projection = held + filtered + result
     return maximum(at_expansion, at_depthwise, held + filtered + squeeze, at_projection, at_sum)
 

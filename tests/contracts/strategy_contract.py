@@ -3,8 +3,24 @@ import pytest
 
 from nas.config import TrainingConfig
 from nas.training import STRATEGIES, Strategy
-from nas.training.strategy import TrainingSubnet
-from search_spaces import SearchSpace
+from nas.training.strategy import StepContext, TrainingStep
+from search_spaces import Population, SearchSpace
+
+
+def sum_of_options(population: Population) -> np.ndarray:
+    """A loss that only the genome decides about, in place of a mini-batch's."""
+    return population.sum(axis=1, dtype=float)
+
+
+def context(progress: float, seed: int = 0, expected_loss=sum_of_options) -> StepContext:
+    """A place in a training of 100 epochs."""
+    return StepContext(
+        epoch=int(progress * 100),
+        epochs=100,
+        progress=progress,
+        rng=np.random.default_rng(seed),
+        expected_loss=expected_loss,
+    )
 
 
 class StrategyContract:
@@ -14,6 +30,7 @@ class StrategyContract:
     """
 
     name: str
+    moments = (0.0, 0.2, 0.45, 0.505, 0.6, 0.8, 0.999)  # shares of the training
 
     @pytest.fixture
     def config(self) -> TrainingConfig:
@@ -25,34 +42,55 @@ class StrategyContract:
         """The strategy on the space."""
         return STRATEGIES[self.name](space, config)
 
-    @staticmethod
-    def steps(strategy: Strategy, seed: int, n: int = 5) -> list[list[TrainingSubnet]]:
-        """The first `n` steps."""
-        rng = np.random.default_rng(seed)
-        return [strategy.step(0, rng) for _ in range(n)]
+    def steps(self, strategy: Strategy, seed: int = 0) -> list[TrainingStep]:
+        """Three steps at every one of the moments."""
+        return [
+            strategy.step(context(moment, seed + draw))
+            for moment in self.moments
+            for draw in range(3)
+        ]
 
     def test_steps_follow_the_generator(self, strategy):
-        assert self.steps(strategy, 0) == self.steps(strategy, 0)
+        first, again, other = (self.steps(strategy, seed) for seed in (0, 0, 100))
+        assert first == again
+        assert first != other
 
     def test_steps_hold_no_state(self, space, config, strategy):
         """A strategy that has worked for a while goes on as one that has just been made."""
-        self.steps(strategy, seed=9, n=3)
+        self.steps(strategy, seed=9)
         fresh = STRATEGIES[self.name](space, config)
-        for epoch in (0, config.epochs - 1):
-            used, new = (s.step(epoch, np.random.default_rng(1)) for s in (strategy, fresh))
-            assert used == new
+        for moment in reversed(self.moments):
+            assert strategy.step(context(moment, 1)) == fresh.step(context(moment, 1))
 
     def test_steps_train_architectures_of_the_space(self, space, strategy):
-        for step in self.steps(strategy, 2):
-            assert step
-            for subnet in step:
+        for step in self.steps(strategy):
+            assert step.subnets
+            assert step.learning_rate_factor > 0
+            for subnet in step.subnets:
                 genome = space.encode(subnet.architecture)  # refuses what is not of the space
                 assert space.decode(genome) == subnet.architecture
-                assert subnet.loss_weight > 0
+                assert 0 < subnet.loss_weight <= 1
+                assert 0 <= subnet.regularisation <= 1
 
-    def test_the_first_subnet_learns_from_labels(self, strategy):
-        assert all(step[0].learns_from == "labels" for step in self.steps(strategy, 3))
+    def test_a_teacher_is_there_before_those_who_learn_from_it(self, strategy):
+        """The first subnet's outputs may teach the others, but not itself."""
+        for step in self.steps(strategy):
+            learners = [one for one in step.subnets if one.learns_from != "labels"]
+            assert not learners or step.teacher is not None
+            first = step.subnets[0]
+            assert first.learns_from == "labels" or first.architecture != step.teacher
 
-    def test_only_known_teachers(self, strategy):
-        found = {subnet.learns_from for step in self.steps(strategy, 4) for subnet in step}
-        assert found <= {"labels", "teacher"}
+    def test_roles_tell_the_ends_of_the_space(self, space, strategy):
+        ends = {"largest": space.largest()[0], "smallest": space.smallest()[0]}
+        for subnet in (one for step in self.steps(strategy) for one in step.subnets):
+            if subnet.role != "random":
+                assert subnet.architecture == space.decode(ends[subnet.role])
+
+    @pytest.mark.parametrize("epochs", [1, 2, 7, 30, 100])
+    def test_channels_are_sorted_once_at_most(self, strategy, epochs):
+        assert sum(strategy.sorts_channels(epoch, epochs) for epoch in range(epochs)) <= 1
+
+    def test_once_all_are_trained_it_stays_so(self, strategy):
+        found = [strategy.trains_all(moment) for moment in self.moments]
+        assert found == sorted(found)
+        assert found[-1]

@@ -9,8 +9,11 @@ from tests.nas.command_line import python
 NAMES = [
     "Recipe",
     "Run",
+    "audit",
     "create_run",
+    "dry_run",
     "export",
+    "finetune",
     "fit_predictors",
     "import_weights",
     "load_recipe",

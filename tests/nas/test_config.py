@@ -1,15 +1,28 @@
+import json
 import math
 import tomllib
 
 import pytest
 from pydantic import ValidationError
 
-from nas.config import Recipe, SearchConfig, check_budget, differing_keys, load_recipe
+from nas.config import (
+    OPTIONS,
+    Recipe,
+    SearchConfig,
+    TrainingConfig,
+    check_budget,
+    differing_keys,
+    load_recipe,
+)
 from nas.data import MODALITIES
 from nas.training.optimizers import OPTIMIZERS
 from search_spaces import SPACES, InputError, space_modality
 from tests.conftest import ROOT
 
+STRATEGY_OPTIONS, SCHEDULE_OPTIONS = (
+    {name for options in OPTIONS[choice].values() for name in options}
+    for choice in ("strategy", "schedule")
+)
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 
 
@@ -33,7 +46,15 @@ def write(folder, text):
 def test_there_are_recipes():
     assert {path.stem for path in RECIPES} == {
         *("digits", "tdnn-digits", "text-docstrings", "imagenet-published"),
-        *("cifar10", "resnet-cifar10", "vit-cifar10", "nasnet-cifar10", "nasbench201-cifar10"),
+        *(
+            "cifar10-cpu",
+            "cifar10-gpu",
+            "imagenet",
+            "resnet-cifar10",
+            "vit-cifar10",
+            "nasnet-cifar10",
+            "nasbench201-cifar10",
+        ),
     }
 
 
@@ -58,8 +79,19 @@ def test_digits_recipe_shows_every_setting_but_those_that_are_absent_by_default(
     limits |= {"max_energy_mj", "seconds"}
     absent = {f"search.{name}" for name in (*limits, "device")}
     absent |= {"profile.minutes", "task.distillation", "training.weights"}
+    absent |= {f"training.{name}" for name in (*STRATEGY_OPTIONS, *SCHEDULE_OPTIONS)}
+    absent.remove("training.num_random")
     assert absent == leaves(Recipe().model_dump()) - leaves(Recipe().model_dump(exclude_none=True))
     assert shown == leaves(Recipe().model_dump()) - absent
+
+
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_digits_recipe_names_the_options_of_everything_that_can_be_chosen(choice):
+    text = (ROOT / "recipes" / "digits.toml").read_text()
+    for taker, options in OPTIONS[choice].items():
+        if taker != TrainingConfig.model_fields[choice].default and options:
+            words = ", ".join(f"{name} = {json.dumps(value)}" for name, value in options.items())
+            assert f"\n# {taker}: {words}\n" in text
 
 
 def test_recipes_are_frozen():
@@ -145,6 +177,41 @@ def test_a_missing_recipe_and_a_folder_are_refused(tmp_path):
         load_recipe(tmp_path / "absent.toml")
     with pytest.raises(InputError, match="folder but no run"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["strategy=sandwich", "levels=4"], ["levels", "sorted", "sandwich", "training.strategy"]),
+        (["levels=4"], ["levels", "sorted", "sandwich", "training.strategy"]),
+        (["strategy=sorted", "ramp_share=0.1"], ["ramp_share", "delayed", "sorted"]),
+        (["strategy=single-path", "num_random=2"], ["num_random", "sandwich", "single-path"]),
+        (["decay=0.9"], ["decay", "exponential", "cosine", "training.schedule"]),
+    ],
+)
+def test_an_option_of_another_strategy_or_schedule_is_refused_with_both_names(overrides, words):
+    with pytest.raises(InputError) as error:
+        load_recipe(None, [f"training.{override}" for override in overrides])
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_what_is_chosen_gets_its_options_and_no_others(choice):
+    every = {name for options in OPTIONS[choice].values() for name in options}
+    for taker, options in OPTIONS[choice].items():
+        config = TrainingConfig().replaced(**{choice: taker})
+        found = {name: value for name in every if (value := getattr(config, name)) is not None}
+        assert found == options
+        kept = load_recipe(None, [f"training.{choice}={taker}", "training.epochs=3"])
+        assert kept.training == config.replaced(epochs=3)
+        assert TrainingConfig.model_validate(config.model_dump()) == config
+
+
+def test_options_that_are_given_stay_when_others_change():
+    config = TrainingConfig(strategy="delayed", ramp_share=0.3)
+    assert config.replaced(epochs=5).ramp_share == 0.3
+    assert config.replaced(strategy="progressive").ramp_share is None
 
 
 # --- --set ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from nas.config import check_recipe
+from nas.distillation import DISTILLATIONS
 from nas.reporting.predictor_facts import quantities
 from nas.results import metric_text
 from nas.task import Task, make_task
@@ -60,6 +61,22 @@ def test_distillation_is_the_cross_entropy_to_the_teachers_probabilities():
             math.exp(g) / mass * (value - norm) for value, g in zip(row, guide, strict=True)
         )
     assert float(Task().distillation_loss(logits, teacher)) == pytest.approx(total / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_the_distillation_of_the_recipe_is_used(name):
+    task = make_task(check_recipe({"training": {"distillation": name}}))
+    outputs, _ = answers()
+    teacher = outputs.detach().flip(0)
+    expected = DISTILLATIONS[name](outputs, teacher)
+    assert torch.equal(task.distillation_loss(outputs, teacher), expected)
+    assert torch.equal(task.distillation_loss((outputs,), (teacher,)), expected)
+
+
+def test_a_teacher_of_other_classes_is_refused():
+    outputs, _ = answers(classes=4)
+    with pytest.raises(InputError, match=r"\(30, 4\).*\(30, 5\)"):
+        Task().distillation_loss(outputs, torch.zeros(30, 5))
 
 
 # --- of the user's own ----------------------------------------------------------------------------
@@ -189,6 +206,19 @@ def test_names_of_another_form_are_refused(setting, name):
 def test_label_smoothing_beside_another_loss_is_refused():
     with pytest.raises(InputError, match=r"training\.label_smoothing"):
         own(label_smoothing=0.1, loss="squared_error")
+
+
+@pytest.mark.parametrize("setting", ["loss", "distillation"])
+def test_a_distillation_of_classes_beside_a_function_is_refused(setting):
+    named = {setting: f"{HERE}:squared_error"}
+    recipe = check_recipe({"task": named, "training": {"distillation": "balanced"}})
+    with pytest.raises(InputError, match=r"training\.distillation balanced.*kl.*squared_error"):
+        make_task(recipe)
+
+
+def test_an_unknown_distillation_names_the_nearest():
+    with pytest.raises(InputError, match=r"training\.distillation.*'alpha-divergence'"):
+        check_recipe({"training": {"distillation": "alpha-divergance"}})
 
 
 def test_built_in_functions_take_one_output():

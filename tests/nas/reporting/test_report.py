@@ -195,8 +195,7 @@ def test_errors_stand_beside_baselines_floor_and_ceiling(page):
 def test_settings_architectures_times_and_hashes(whole, page):
     facts = gather(whole)
     for words in (
-        "Recipe: training strategy sandwich optimizer sgd weights \N{EN DASH} "
-        "kernel_transform false epochs 6",
+        "Recipe: training strategy sandwich num_random 2",
         "max_macs \N{EN DASH}",
         f"{facts.file.num_samples['test']} test), trained by cross-entropy, judged by accuracy.",
         "seed 0 host",

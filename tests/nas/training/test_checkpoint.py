@@ -163,3 +163,13 @@ def test_a_state_without_its_epochs_is_refused(path):
     save_file(load_file(path), path, metadata={"state": json.dumps(state)})
     with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
         load_checkpoint(path, SPACE)
+
+
+def test_the_state_is_read_from_one_look_at_the_file(path, monkeypatch):
+    """A training that goes on may put another file in its place between two looks."""
+
+    def replaced_meanwhile(*arguments, **settings):
+        raise RuntimeError("the file is smaller than it was")
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", replaced_meanwhile)
+    assert read_state(path)["epoch"] == STATE["epoch"]

@@ -1,0 +1,150 @@
+"""The external teachers of a run: subnets of other runs, and networks of the user's own."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
+from nas.data import Dataset, input_tensors
+from nas.data.dataset import NOUNS
+from nas.run_directory import Run, open_run
+from nas.training.teachers import Teacher, normalisation_between
+from search_spaces import InputError, SearchSpace
+from search_spaces.python_name import call, is_python_name, python_function, source_sha256
+from search_spaces.supernet import check_inputs, resize
+
+NUM_SAMPLES = 2  # that a teacher is tried on
+
+
+def check_teachers(names: Sequence[str], space: SearchSpace) -> None:
+    """Check, without reading weights or data, that teachers are there and fit a space's networks.
+
+    Raises:
+        InputError: no such run or function; a run that is not trained to the end; other inputs or
+            classes; several outputs on either side.
+    """
+    if names and len(space.outputs) > 1:
+        raise InputError(
+            f"training.teachers have one output, {space.name} has {', '.join(space.outputs)}; "
+            "train without them"
+        )
+    for name in names:
+        with _named():
+            if is_python_name(name):
+                python_function(name)
+            else:
+                teacher_run = open_run(name)
+                supernet_hash(teacher_run)
+                _check_space(name, teacher_run.space, space)
+
+
+def load_teachers(run: Run) -> tuple[Teacher, ...]:
+    """Load what `training.teachers` of a run's recipe names, each tried on a few samples.
+
+    A run's teacher is its largest subnet, extracted and calibrated on its own data.
+
+    Raises:
+        InputError: as `check_teachers`; the run itself; outputs of other classes than the data's.
+    """
+    names = run.recipe.training.teachers
+    if any(Path(name).resolve() == run.path.resolve() for name in names):
+        raise InputError(
+            f"training.teachers: {run.path} is the run itself, whose largest subnet teaches anyway"
+        )
+    check_teachers(names, run.space)
+    return tuple(_load(name, run) for name in names)
+
+
+def _load(name: str, run: Run) -> Teacher:
+    with _named():
+        teacher = _from_function(name) if is_python_name(name) else _from_run(name, run)
+        _try_out(teacher, run)
+    return teacher
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say in errors which setting they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"training.teachers: {error}") from error
+
+
+def _from_function(name: str) -> Teacher:
+    with torch.random.fork_rng(devices=[]):
+        network = call(name, python_function(name))
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{name}: expected a torch module, got {type(network).__name__}")
+    return Teacher(name, network, source_sha256(name))
+
+
+def _from_run(name: str, run: Run) -> Teacher:
+    teacher_run = open_run(name)
+    _check_meaning(name, teacher_run.data, run.data)
+    supernet = load_supernet(teacher_run)
+    largest = teacher_run.space.decode(teacher_run.space.largest()[0])
+    specs = supernet.inputs(largest)
+    given = resize(_samples(run.data), specs.values())
+    check_inputs(specs, given, f"the largest subnet of {name}")
+    subnet = subnet_evaluator(teacher_run, supernet).subnet(largest)
+    return Teacher(
+        name,
+        subnet.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        supernet_hash(teacher_run),
+        tuple(specs.values()),
+        normalisation_between(run.data, teacher_run.data),
+    )
+
+
+def _check_space(name: str, theirs: SearchSpace, ours: SearchSpace) -> None:
+    """Check what is known without the data; sizes that may be free are seen where it is tried."""
+    if theirs.modality != ours.modality:
+        raise InputError(
+            f"{name} takes {NOUNS[theirs.modality]}, the data are {NOUNS[ours.modality]}"
+        )
+    if len(theirs.outputs) > 1:
+        raise InputError(f"{name} has the outputs {', '.join(theirs.outputs)}; one can teach")
+    for key in ("num_classes", "input_channels", "num_features", "vocabulary"):
+        wanted = ours.settings.get(key)
+        found = theirs.settings.get(key, wanted)
+        if found != wanted and wanted is not None:
+            noun = key.removeprefix("num_").replace("_", " ")
+            raise InputError(f"{name} is for {found} {noun}, the data has {wanted}")
+
+
+def _check_meaning(name: str, theirs: Dataset, ours: Dataset) -> None:
+    """Check that classes and token ids mean the same."""
+    if theirs.class_names != ours.class_names and set(theirs.class_names) == set(ours.class_names):
+        raise InputError(
+            f"{name} has the classes in another order than the data: "
+            f"{', '.join(theirs.class_names)} and {', '.join(ours.class_names)}"
+        )
+    if theirs.tokenizer and ours.tokenizer and theirs.tokenizer != ours.tokenizer:
+        raise InputError(f"{name} was trained on texts with another tokenizer than the data's")
+
+
+def _try_out(teacher: Teacher, run: Run) -> None:
+    """Check the outputs of a few samples."""
+    outputs = call(teacher.name, teacher, _samples(run.data))
+    if not isinstance(outputs, Tensor):
+        got = f"{len(outputs)}" if isinstance(outputs, tuple) else type(outputs).__name__
+        raise InputError(f"{teacher.name}: expected one output, a tensor, got {got}")
+    if not run.task.classification:
+        return
+    if outputs.ndim != 2 or len(outputs) != NUM_SAMPLES:
+        raise InputError(
+            f"{teacher.name}: expected outputs {NUM_SAMPLES} x {run.data.num_classes} for "
+            f"{NUM_SAMPLES} samples, got {tuple(outputs.shape)}"
+        )
+    if outputs.shape[1] != run.data.num_classes:
+        raise InputError(
+            f"{teacher.name} is for {outputs.shape[1]} classes, the data has {run.data.num_classes}"
+        )
+
+
+def _samples(data: Dataset) -> tuple[Tensor, ...]:
+    return input_tensors(data, data.train, slice(NUM_SAMPLES))
