@@ -24,14 +24,16 @@ from nas.training.precision import autocast, in_fp32
 from search_spaces import Architecture, SearchSpace
 from search_spaces.layer_modules.fast_convolution import with_fast_convolutions
 from search_spaces.mobilenet import V3, mobilenet_space
-from search_spaces.resnet import D50, resnet_space
+from search_spaces.resnet import RESNET_50D, resnet_space
 from search_spaces.supernet import Supernet
 
 BATCH_SIZE, NUM_CLASSES = 64, 1000
 CONFIG = TrainingConfig()
 PRESETS: dict[str, Callable[[int], SearchSpace]] = {
     "mobilenet-v3": lambda side: mobilenet_space(replace(V3, resolutions=(side,)), NUM_CLASSES, 3),
-    "resnet-50d": lambda side: resnet_space(replace(D50, resolutions=(side,)), NUM_CLASSES, 3),
+    "resnet-50d": lambda side: resnet_space(
+        replace(RESNET_50D, resolutions=(side,)), NUM_CLASSES, 3
+    ),
 }
 Run = Callable[[Tensor, Architecture], Tensor]
 

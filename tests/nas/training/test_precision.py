@@ -12,17 +12,17 @@ from search_spaces.supernet import Supernet, resize
 CPU = torch.device("cpu")
 
 
-def losses(precision: str, supernet: Supernet, num_steps: int = 15) -> list[float]:
-    """Cross-entropy of the largest, which then teaches the smallest, on sixteen fixed images."""
+def losses(precision: str, supernet: Supernet, num_steps: int = 10) -> list[float]:
+    """Cross-entropy of the largest, which then teaches the smallest, on ten fixed images."""
     supernet, task, space = copy.deepcopy(supernet), Task(), supernet.space
     largest, smallest = (space.decode(g[0]) for g in (space.largest(), space.smallest()))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(16, 1, 12, 12, generator=generator)
+    images = torch.randn(10, 1, 12, 12, generator=generator)
     large, small = (
         resize((images,), supernet.inputs(architecture).values())
         for architecture in (largest, smallest)
     )
-    targets = torch.arange(16) % 10
+    targets = torch.arange(10)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.05, momentum=0.9)
     found = []
     for _ in range(num_steps):
@@ -51,7 +51,7 @@ def supernet():
 
 def test_the_loss_curve_in_bf16_is_that_in_fp32(supernet):
     exact, mixed = losses("fp32", supernet), losses("bf16", supernet)
-    assert exact[-1] < 0.3 < exact[0]
+    assert exact[-1] < 0.5 * exact[0]
     np.testing.assert_allclose(mixed[:5], exact[:5], rtol=0.05)
     assert abs(mixed[-1] - exact[-1]) < 0.15
     assert mixed != exact
