@@ -170,7 +170,7 @@ def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = No
             trainer.train(ends_at=ends_at)
             return this.checkpoint_path
         if damage is not None:
-            say(f"            {damage.partition(';')[0]}; going on from the one before it")
+            say(f"            {damage}")
         with progress_bar("train", trainer.num_steps) as advance:
             trainer.train(advance, ends_at)
     for last in epoch_records(this.metrics.read())[-1:]:

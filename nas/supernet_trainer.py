@@ -36,6 +36,7 @@ def supernet_trainer(run: Run, metrics: Metrics, ranks: Ranks | None = None) -> 
         accuracies = map(evaluator.validation_accuracy, ends)
         return dict(zip(ENDS, accuracies, strict=True))
 
+    teachers = load_teachers(run)
     return Trainer(
         supernet,
         run.data,
@@ -46,8 +47,9 @@ def supernet_trainer(run: Run, metrics: Metrics, ranks: Ranks | None = None) -> 
         checkpoint_path=run.checkpoint_path,
         metrics=metrics,
         evaluate=evaluate,
-        teachers=load_teachers(run),
+        teachers=teachers,
         judge=_judge(config, space),
+        sources={f"training.teachers {one.name}": one.sha256 for one in teachers},
         device=training_device(config.device, None if ranks is None else ranks.local_rank),
         ranks=ranks,
     )

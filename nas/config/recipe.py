@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from hardware_profiles.artifact import describe
@@ -36,6 +37,15 @@ class Recipe(Section):
     accuracy: AccuracyConfig = AccuracyConfig()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
+
+    @model_validator(mode="after")
+    def _taught(self) -> "Recipe":
+        if self.task.distillation is not None and self.training.without_teacher:
+            raise InputError(
+                f"{self.training.strategy} learns from labels alone, so task.distillation does "
+                "nothing: leave it out or name training.teachers"
+            )
+        return self
 
 
 def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:

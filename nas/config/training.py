@@ -147,6 +147,28 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _nothing_in_vain(self) -> "TrainingConfig":
+        """Refuse settings that would do nothing here."""
+        if self.distillation != "kl" and self.without_teacher:
+            raise InputError(
+                f"{self.strategy} learns from labels alone, so training.distillation does nothing: "
+                "leave it out or name training.teachers"
+            )
+        if self.adaptive_dropout and not self.dropout:
+            raise InputError("adaptive_dropout is of training.dropout, which is 0: set that too")
+        if (self.full_share or 0) + (self.ramp_share or 0) > 1:
+            raise InputError(
+                f"expected full_share + ramp_share of at most 1, so that the others join in, got "
+                f"{self.full_share} + {self.ramp_share}"
+            )
+        return self
+
+    @property
+    def without_teacher(self) -> bool:
+        """Tell whether nothing learns from a teacher."""
+        return self.strategy in ("single-path", "sorted") and not self.teachers
+
+    @model_validator(mode="after")
     def _something_to_search(self) -> "TrainingConfig":
         if self.epochs == 0 and self.weights is None:
             raise InputError(

@@ -12,11 +12,11 @@ from nas.append_log import AppendLog
 from nas.artifacts import subnet_evaluator, supernet_hash
 from nas.config import TrainingConfig, differing_keys
 from nas.finetuning import settings
-from nas.finetuning.teacher import largest_teacher
 from nas.progress import say
 from nas.run_directory import Run
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.task import Score, make_task
+from nas.teachers import largest_teacher
 from nas.training.alone import Alone
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.device import training_device
@@ -201,14 +201,16 @@ def _train(
 ) -> None:
     config = plan.config
     task = make_task(run.recipe.model_copy(update={"training": config}))
-    teachers = [largest_teacher(run, source.supernet, config, plan.seed)] if plan.teacher else []
+    teachers = [largest_teacher("largest", source.supernet, run, config)] if plan.teacher else []
+    network = _starting_network(run, plan, source, architecture)
+    evaluator = subnet_evaluator(run, network)
 
-    def evaluate(network: Supernet) -> dict[str, float]:
-        score = _score(run, network, architecture)
+    def evaluate(_: Supernet) -> dict[str, float]:
+        score = evaluator.score(evaluator.subnet(architecture), architecture, "validation")
         return {"validation_accuracy": score.accuracy, "validation_loss": score.loss}
 
     trainer = Trainer(
-        _starting_network(run, plan, source, architecture),
+        network,
         run.data,
         task,
         config,
@@ -222,7 +224,7 @@ def _train(
     )
     damage = trainer.resume()
     if damage is not None:
-        say(f"            {damage.partition(';')[0]}; going on from the one before it")
+        say(f"            {damage}")
     trainer.train(lambda done, note: report(done, trainer.num_steps, note))
 
 

@@ -276,7 +276,10 @@ def _better_is_known(
         return False
     known = evaluations.within(setting.problem())
     within = [m for m in known if m.keeps(result.budget_ms)]
-    return any(m.validation_accuracy > result.winner.validation_accuracy for m in within)
+    # the winner's own may be of fine-tuned weights, all that is logged is of inherited ones
+    inherited = evaluations.get(result.winner.architecture_id)
+    accuracy = (inherited or result.winner).validation_accuracy
+    return any(m.validation_accuracy > accuracy for m in within)
 
 
 def _written(run: Run, result: SearchResult, path: Path) -> SearchResult:

@@ -1,7 +1,6 @@
 """Forward and backward passes of one step."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from nas.training.precision import autocast, in_fp32
 from nas.training.regularisation import dropout_share
 from nas.training.strategy import TrainingStep, TrainingSubnet
 from nas.training.teachers import Teacher
-from search_spaces import Architecture, InputError, Population
+from search_spaces import Architecture, Population
 from search_spaces.regularisation import Regularisation
 from search_spaces.supernet import Supernet, resize
 
@@ -55,21 +54,20 @@ class Passes:
         Of a loss of several terms, that of the labels is returned.
 
         Raises:
-            InputError: there is too little memory, or a function of the user's fails.
+            InputError: a function of the user's fails.
         """
         inputs, targets = batch
         losses = []
-        with _memory_for(self._config.batch_size):
-            teacher = self._untrained_teacher(planned, inputs, place)
-            for position, subnet in enumerate(planned.subnets):
-                regularisation = self._regularisation(subnet, place, position)
-                outputs = self._run(inputs, subnet.architecture, regularisation)
-                terms = self._terms(subnet, outputs, targets, teacher)
-                loss = torch.stack(terms).sum() * subnet.loss_weight
-                loss.backward()  # type: ignore[no-untyped-call]
-                if teacher is None:
-                    teacher = detached(outputs)
-                losses.append(terms[0].detach())
+        teacher = self._untrained_teacher(planned, inputs, place)
+        for position, subnet in enumerate(planned.subnets):
+            regularisation = self._regularisation(subnet, place, position)
+            outputs = self._run(inputs, subnet.architecture, regularisation)
+            terms = self._terms(subnet, outputs, targets, teacher)
+            loss = torch.stack(terms).sum() * subnet.loss_weight
+            loss.backward()  # type: ignore[no-untyped-call]
+            if teacher is None:
+                teacher = detached(outputs)
+            losses.append(terms[0].detach())
         return losses
 
     def losses(self, population: Population, batch: Batch) -> Tensor:
@@ -134,17 +132,3 @@ class Passes:
             return None
         drawn = self._draws.generator(Drawn.DROPPED, place.epoch, place.step, place.rank, position)
         return Regularisation(drawn, drop_path, dropout)
-
-
-@contextmanager
-def _memory_for(batch_size: int) -> Iterator[None]:
-    """Say what to lower where memory runs out."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
-            raise
-        raise InputError(
-            f"out of memory in a training step with training.batch_size={batch_size}; lower it, "
-            "or training.num_random, or the largest resolution or width of the space"
-        ) from None

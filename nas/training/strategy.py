@@ -17,8 +17,8 @@ class TrainingSubnet:
     """One forward and backward pass of a step.
 
     `learns_from` is "labels", "teacher" (the detached outputs of the step's teacher) or "both".
-    `loss_weight` scales its gradient; where the optimiser is plain descent it is a learning rate of
-    its own. `regularisation` is its share of the recipe's dropout and drop path.
+    `loss_weight` scales its gradient: where the optimiser is plain descent, a learning-rate factor
+    of its own. `regularisation` is its share of the recipe's dropout and drop path.
     """
 
     architecture: Architecture
@@ -38,7 +38,6 @@ class TrainingStep:
 
     subnets: tuple[TrainingSubnet, ...]
     teacher: Architecture | None = None
-    learning_rate_factor: float = 1.0
 
 
 @dataclass(frozen=True)

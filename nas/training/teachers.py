@@ -41,9 +41,12 @@ class Teacher(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the outputs of normalised inputs at the data's size, each `b x ...`."""
         with torch.no_grad():
-            sized = inputs if self.specs is None else resize(inputs, self.specs)
-            outputs: Tensor = self.network(*self._normalised(sized))
+            outputs: Tensor = self.network(*self.prepared(inputs))
             return outputs
+
+    def prepared(self, inputs: Inputs) -> Inputs:
+        """Return the data's normalised inputs as its network takes them."""
+        return self._normalised(inputs if self.specs is None else resize(inputs, self.specs))
 
     def _normalised(self, inputs: Inputs) -> Inputs:
         if self._factor is None or self._offset is None:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,11 +16,12 @@ from nas.config import TrainingConfig
 from nas.data import Dataset, check_augmentation
 from nas.results import metric_text
 from nas.task import Task
-from nas.training.batches import Batch, Batches, shared_batch
+from nas.training.batches import Batches, shared_batch
 from nas.training.checkpoints import Checkpoints, Loaded
 from nas.training.collapse import Collapse
 from nas.training.draws import Drawn, Draws
 from nas.training.guard import Guard
+from nas.training.memory import memory_for
 from nas.training.metrics import Metrics
 from nas.training.optimizers import (
     OPTIMIZERS,
@@ -34,7 +36,7 @@ from nas.training.precision import check_precision
 from nas.training.ranks import Ranks
 from nas.training.schedules import learning_rate
 from nas.training.starting_weights import load_weights, start_from
-from nas.training.strategy import StepContext, Strategy, TrainingStep
+from nas.training.strategy import StepContext, Strategy
 from nas.training.tally import Tally
 from nas.training.teachers import Teacher
 from search_spaces import InputError, Population, unknown_name
@@ -74,6 +76,8 @@ class Trainer:
         teachers: external ones, of which every step draws one (stochastic distillation). Subnets
             that learn from a teacher learn from it; those that learn from labels learn from both.
         judge: expected losses of genomes; without, those of a mini-batch.
+        sources: SHA-256 by name of what training takes from elsewhere; a training that goes on must
+            find them the same.
         ranks: the processes that train together; each takes its part of every batch.
 
     Raises:
@@ -95,6 +99,7 @@ class Trainer:
         evaluate: Evaluate,
         teachers: Sequence[Teacher] = (),
         judge: Judge | None = None,
+        sources: Mapping[str, str | None] = MappingProxyType({}),
         device: torch.device | None = None,
         ranks: Ranks | None = None,
     ) -> None:
@@ -107,7 +112,7 @@ class Trainer:
         check_precision(config.precision, self._device)
         self.supernet = supernet.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._data, self._task, self._config, self._seed = data, task, config, seed
-        self._draws = Draws(seed)
+        self._draws, self._sources = Draws(seed), dict(sources)
         placed = [teacher.to(self._device) for teacher in teachers]
         self._passes = Passes(supernet, task, config, placed, self._draws)
         self._strategy = strategy
@@ -149,16 +154,41 @@ class Trainer:
             self._finished_earlier(loaded[1])
             return reason
         if loaded is not None:
+            self._check_sources(loaded[1])
             self._take_up(loaded)
             self._records = int(loaded[1]["records"])
         self._metrics.keep_first(self._records)
         if loaded is not None:
-            return reason
+            return self._other_processes(loaded[1]) or reason
         if self._config.weights is not None:
             weights = Path(self._config.weights)
             start_from(self.supernet, weights, self._config.kernel_transform)
         self._save(good=True)
         return None
+
+    def _check_sources(self, state: Mapping[str, Any]) -> None:
+        """Check that what training takes from elsewhere is as it was when it began.
+
+        Raises:
+            InputError: something is not.
+        """
+        before = state["sources"]
+        for name in dict.fromkeys([*before, *self._sources]):
+            if before.get(name) != self._sources.get(name):
+                raise InputError(
+                    f"{name} has changed since training began at {self._checkpoints.path}; bring "
+                    "the old one back or start another run (--out)"
+                )
+
+    def _other_processes(self, state: Mapping[str, Any]) -> str | None:
+        """Say, and record, that other numbers of processes share a batch now."""
+        before, now = int(state["processes"]), self._ranks.size
+        if before == now:
+            return None
+        self._append(
+            {"event": "processes", "epoch": self.next_epoch + 1, "from": before, "to": now}
+        )
+        return f"{before} processes began this training, now {now} go on: not the same bit for bit"
 
     def _finished_earlier(self, state: Mapping[str, Any]) -> None:
         """Accept a checkpoint of a version that wrote less, if its training is done.
@@ -213,8 +243,16 @@ class Trainer:
         return self._tally.record(self.steps_per_epoch * self._batch_size)
 
     def evaluate(self) -> dict[str, float]:
-        """Return the figures of an evaluation now."""
-        return self._evaluate(self.supernet)
+        """Return the figures of an evaluation now.
+
+        Raises:
+            InputError: there is too little memory.
+        """
+        with memory_for(
+            "while subnets are evaluated",
+            "set training.device=cpu, or take fewer validation or calibration samples",
+        ):
+            return self._evaluate(self.supernet)
 
     def _end_epoch(self) -> str | None:
         """Record the epoch and evaluate where it is time; return why to go back, if so."""
@@ -229,7 +267,7 @@ class Trainer:
             return "every loss of the epoch was not finite or jumped"
         evaluated = epoch == self._config.epochs or epoch % self._config.evaluate_every == 0
         if evaluated:
-            record |= self._ranks.from_first(lambda: self._evaluate(self.supernet))
+            record |= self._ranks.from_first(self.evaluate)
             trained = self._strategy.trains_all((epoch - 1) / self._config.epochs)
             collapsed = self._collapse.look(record) if trained else None
             if collapsed is not None:
@@ -251,22 +289,12 @@ class Trainer:
         if self.next_step == 0 and self._strategy.sorts_channels(epoch, self._config.epochs):
             self._as_first(self._sort_channels)
         for step in range(self.next_step, self.steps_per_epoch):
-            progress = epoch + step / self.steps_per_epoch
-            context = StepContext(
-                epoch,
-                self._config.epochs,
-                progress / self._config.epochs,
-                self._draws.rng(Drawn.STEP, epoch, step),
-                self._judge,
-            )
-            planned = self._strategy.step(context)
-            rate = learning_rate(self._config, progress) * ROLL_BACK_RATE**self._draws.roll_backs
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate * planned.learning_rate_factor
-            index = self._part(order[step * self._batch_size : (step + 1) * self._batch_size])
-            generator = self._draws.generator(Drawn.STEP, epoch, step, self._ranks.rank)
-            place = Place(epoch, step, self._ranks.rank, progress)
-            self._step(planned, self._batches(index, generator), place)
+            whole = order[step * self._batch_size : (step + 1) * self._batch_size]
+            with memory_for(
+                f"in a training step with training.batch_size={self._config.batch_size}",
+                "lower it, or training.num_random, or the largest resolution or width of the space",
+            ):
+                self._step(whole, epoch, step)
             self.next_step = step + 1
             report(epoch * self.steps_per_epoch + step + 1, self._note)
             if (step + 1) % STEPS_BETWEEN_LOOKS == 0:
@@ -278,14 +306,27 @@ class Trainer:
                 self._stop_in_time()
         return None
 
-    def _step(self, planned: TrainingStep, batch: Batch, place: Place) -> None:
-        """Add up the gradients of all subnets, clip them, and take the step unless it is bad."""
+    def _step(self, index: npt.NDArray[np.intp], epoch: int, step: int) -> None:
+        """Add up the gradients of what the strategy plans, clip them, and take the step unless it
+        is bad.
+        """
+        epochs, rank = self._config.epochs, self._ranks.rank
+        progress = epoch + step / self.steps_per_epoch
+        rng = self._draws.rng(Drawn.STEP, epoch, step)
+        planned = self._strategy.step(
+            StepContext(epoch, epochs, progress / epochs, rng, self._judge)
+        )
+        for group in self._optimizer.param_groups:
+            lowered = ROLL_BACK_RATE**self._draws.roll_backs
+            group["lr"] = learning_rate(self._config, progress) * lowered
+        generator = self._draws.generator(Drawn.STEP, epoch, step, rank)
+        batch = self._batches(self._part(index), generator)
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._passes.add_gradients(planned, batch, place)
+        losses = self._passes.add_gradients(planned, batch, Place(epoch, step, rank, progress))
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
-        comparable = planned.subnets[0].role == "largest"
+        comparable = planned.subnets[0].role in ("largest", "alone")
         admitted = self._guard.admits(losses[0], norm, comparable)
         take_step(self._optimizer, admitted)
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
@@ -333,8 +374,8 @@ class Trainer:
         if self._in_vain == ROLL_BACKS:
             raise InputError(
                 f"training stopped in epoch {epoch}: {reason}, also after {ROLL_BACKS} roll-backs "
-                "with lower learning rates; lower training.learning_rate or training.clip_norm"
-                + self._task.hint_at_functions
+                "with lower learning rates; start another run (--out) with a lower "
+                "training.learning_rate or training.clip_norm" + self._task.hint_at_functions
             )
         counts = self._draws.roll_backs + 1, self._in_vain + 1
         self._as_first(lambda: self._take_up(self._checkpoints.load_good()))
@@ -395,6 +436,8 @@ class Trainer:
             "epochs": self._config.epochs,
             "seed": self._seed,
             "settings": dict(self.supernet.space.settings),
+            "processes": self._ranks.size,
+            "sources": self._sources,
             "kernel_transform": self._config.kernel_transform,
             "records": self._records,
             "roll_backs": self._draws.roll_backs,

@@ -12,10 +12,10 @@ from nas.artifacts import load_supernet, subnet_evaluator, supernet_hash
 from nas.exporting.manifest import Manifest
 from nas.finetuning.fine_tuned import best_weights, fine_tune, fine_tuned_hash, load_inherited
 from nas.finetuning.single_training import SingleTraining
-from nas.finetuning.teacher import largest_teacher
 from nas.run_directory import open_run
 from nas.searching.known_architectures import find_architecture
 from nas.subnet.calibrate import batch_norms, batch_statistics, calibrate
+from nas.teachers import largest_teacher
 from nas.training.batches import Batches
 from nas.training.checkpoint import read_state
 from search_spaces import InputError
@@ -99,7 +99,7 @@ def test_it_learns_from_labels_and_from_the_largest_as_that_is_exported(trained,
     (logged,) = metrics(trained.finetuned_path / architecture.id)
     assert logged["loss"] == pytest.approx(loss.item(), rel=1e-4)
     if name == "middle":
-        teacher = largest_teacher(trained, load_supernet(trained), record.config, 0)
+        teacher = largest_teacher("largest", load_supernet(trained), trained, record.config)
         with torch.no_grad():
             wanted = teacher.network(sized(largest)).softmax(dim=1)
         loss = loss + F.cross_entropy(outputs, wanted)
@@ -124,7 +124,7 @@ def test_the_teacher_is_calibrated_on_augmented_samples(trained):
     expected = batch_norms(subnet)[0].running_mean
     distances = []
     for augmentation in (config, config.replaced(shift=0.0, rotate=0.0, scale=0.0)):
-        teacher = largest_teacher(trained, supernet, augmentation, 0)
+        teacher = largest_teacher("largest", supernet, trained, augmentation)
         assert not teacher.training
         assert not any(one.requires_grad for one in teacher.parameters())
         distances.append(torch.dist(batch_norms(teacher)[0].running_mean, expected).item())
