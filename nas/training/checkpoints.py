@@ -1,13 +1,13 @@
 """The checkpoints of one training: the last one, the one before it, and the last good one."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from hardware_profiles.artifact import write_atomic
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from search_spaces import InputError
 
@@ -35,7 +35,7 @@ class Checkpoints:
             _link(self.path, self._earlier)
         save_checkpoint(self.path, tensors, {"space": self._space, "good": good, **state})
         if good:
-            _link(self.path, self._good)
+            _copy(self.path, self._good)
 
     def load(self) -> tuple[Loaded | None, str | None]:
         """Return the last checkpoint that is whole (None before the first), and what is wrong with
@@ -56,10 +56,10 @@ class Checkpoints:
             _link(self._earlier, self.path)  # else the next one would take the place of this
             damage = f"{str(error).partition(';')[0]}; going on from the one before it"
         if loaded[1].get("good"):
-            _link(self.path, self._good)  # a killed process may not have come to it
+            _copy(self.path, self._good)  # a killed process may not have come to it
         elif "good" in loaded[1] and (reason := self._damage_of_good()) is not None:
-            _link(self.path, self._good)
-            damage = f"{reason}; the last one takes its place"
+            _copy(self.path, self._good)
+            damage = "; ".join(filter(None, (damage, f"{reason}; the last one takes its place")))
         return loaded, damage
 
     def _damage_of_good(self) -> str | None:
@@ -80,13 +80,21 @@ class Checkpoints:
 
 def _link(source: Path, target: Path) -> None:
     """Let a second name stand for a file, in one step; for a copy where disks have no links."""
+    temporary = _temporary(target)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        _copy(source, target)
+        return
+    temporary.replace(target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, in one step: what damages the one leaves the other whole."""
+    write_atomic(target, source.read_bytes())
+
+
+def _temporary(target: Path) -> Path:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return temporary

@@ -13,7 +13,9 @@ from nas.config import check_recipe
 from nas.data import input_tensors
 from nas.pipeline import create_run
 from nas.run_directory import Run, create_run_directory
+from nas.subnet.calibrate import batch_norms
 from nas.teachers import _check_meaning, load_teachers
+from nas.training.batches import Batches
 from nas.training.checkpoint import read_state, save_checkpoint
 from search_spaces import InputError
 from search_spaces.python_name import source_sha256
@@ -67,15 +69,23 @@ def digits_run(tmp_path_factory) -> Run:
     return new_run(tmp_path_factory.mktemp("digits") / "run", trained=2)
 
 
-def test_a_runs_teacher_is_its_largest_subnet_calibrated(taught, digits_run):
+def test_a_runs_teacher_is_its_largest_subnet_calibrated_on_what_it_will_see(taught, digits_run):
+    """Its weights are those of the subnet that would ship, its norms know augmented samples."""
     (teacher,) = load(taught, digits_run.path)
     largest = digits_run.space.decode(digits_run.space.largest()[0])
-    evaluator = subnet_evaluator(digits_run, load_supernet(digits_run))
-    samples = taught.data.validation.take(np.arange(40))
-    inputs = input_tensors(taught.data, samples)
+    shipped = subnet_evaluator(digits_run, load_supernet(digits_run)).subnet(largest)
+    own = dict(teacher.network.named_parameters())
+    assert all(torch.equal(own[name], weight) for name, weight in shipped.named_parameters())
+    (mean, *_), (plain, *_) = (
+        [norm.running_mean for norm in batch_norms(network)]
+        for network in (teacher.network, shipped)
+    )
+    batches = Batches(taught.data, taught.recipe.training, torch.device("cpu"))
+    inputs, _ = batches(np.arange(len(taught.data.train)), torch.Generator().manual_seed(5))
     with torch.no_grad():
-        expected = evaluator.subnet(largest)(*resize(inputs, evaluator.specs(largest).values()))
-    torch.testing.assert_close(teacher(inputs), expected, atol=1e-5, rtol=1e-5)
+        seen = teacher.network.get_submodule("stem.conv")(*teacher.prepared(inputs))
+    expected = seen.mean(dim=(0, 2, 3))
+    assert (mean - expected).abs().max() < (plain - expected).abs().max()
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert teacher.sha256 == read_state(digits_run.checkpoint_path)["sha256"]
     assert teacher.name == str(digits_run.path)
@@ -89,13 +99,12 @@ def test_a_teacher_may_be_of_another_space_and_other_data(taught, tmp_path):
     other = new_run(tmp_path / "run", trained=2, space=space, data=data, accuracy=accuracy)
     (teacher,) = load(taught, other.path)
     largest = other.space.decode(other.space.largest()[0])
-    evaluator = subnet_evaluator(other, load_supernet(other))
+    specs = load_supernet(other).inputs(largest).values()
     samples = taught.data.validation.take(np.arange(4))
-    as_its_own = resize(input_tensors(other.data, samples), evaluator.specs(largest).values())
-    with torch.no_grad():
-        expected = evaluator.subnet(largest)(*as_its_own)
-    found = teacher(input_tensors(taught.data, samples))
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    (as_its_own,) = resize(input_tensors(other.data, samples), specs)
+    (found,) = teacher.prepared(input_tensors(taught.data, samples))
+    torch.testing.assert_close(found, as_its_own, atol=1e-4, rtol=1e-4)
+    assert teacher((found,)).shape == (4, other.data.num_classes)
 
 
 def test_several_teachers_come_in_the_order_of_their_names(taught, digits_run):
