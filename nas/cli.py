@@ -6,16 +6,15 @@ Heavy imports wait for the command that needs them, so that `nas --help` answers
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
-from nas.cli_train import audit, finetune
+from nas.cli_train import Out, Overrides, audit, create_or_open, finetune, import_weights, train
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
@@ -36,17 +35,14 @@ app.add_typer(bench_app, name="bench")
 app.command()(devices)
 app.command()(compare)
 app.command()(proxies)
+app.command()(train)
 app.command()(finetune)
 app.command()(audit)
+app.command("import-weights")(import_weights)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe."),
-]
 
 
 def main() -> None:
@@ -124,7 +120,7 @@ def run_command(
     """
     from nas import pipeline
 
-    current = _create_or_open(recipe, out, overrides)
+    current = create_or_open(recipe, out, overrides)
     result = pipeline.run_stages(current)
     if as_json:
         print_json(result.model_dump(mode="json"))
@@ -132,88 +128,6 @@ def run_command(
         _show_result(result, result.report_path)
         _show_seconds(result.seconds)
     _fail_without_subnet([result])
-
-
-@app.command()
-def train(
-    context: typer.Context,
-    recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
-    out: Out = None,
-    overrides: Overrides = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Try some steps, estimate the rest, write nothing.")
-    ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Of a dry run, at each of 5 epochs.")] = 3,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Of training, that a dry run estimates by.")
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Of the training, of which a dry run tries one.")
-    ] = 1,
-    as_json: Json = False,
-) -> None:
-    """Train the supernet alone; Ctrl-C and the same command go on at the last checkpoint.
-
-    Example: nas train recipes/digits.toml --out runs/a
-
-    Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
-
-    Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
-    """
-    from nas import pipeline
-    from nas.training.ranks import Ranks
-
-    ranks: Ranks = context.obj or Ranks()
-    if not dry_run:
-        if samples is not None or processes != 1:
-            raise InputError("--samples and --processes are of a dry run; add --dry-run")
-        run = ranks.first_then_others(lambda: _create_or_open(recipe_or_run, out, overrides))
-        checkpoint = pipeline.train(run, minutes, ranks)
-        if ranks.is_first:
-            typer.echo(checkpoint)
-        return
-    tried = pipeline.dry_run(
-        recipe_or_run, overrides or (), steps=steps, samples=samples, processes=processes
-    )
-    if as_json:
-        print_json(asdict(tried))
-    else:
-        print_rows(tried.rows())
-
-
-@app.command("import-weights")
-def import_weights(
-    space: Annotated[str, typer.Argument(help="mobilenet-v3, mobilenet-v3-w1.2 or resnet-50d.")],
-    file: Annotated[Path, typer.Argument(help="Once-for-all's published weights.")],
-    out: Annotated[
-        Path | None, typer.Option(help="What to write; without it SPACE.safetensors.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Turn published supernet weights into a file that a run starts from; no code of FILE is run.
-
-    Example: nas import-weights mobilenet-v3 ofa_mbv3_d234_e346_k357_w1.0
-    """
-    from nas import pipeline
-
-    imported = pipeline.import_weights(space, file, out)
-    if as_json:
-        print_json(imported)
-        return
-    rows = [("weights", str(imported["path"])), ("parameters", f"{imported['num_params']:,}")]
-    flag = " --set training.kernel_transform=true" if imported["kernel_transform"] else ""
-    rows.append(
-        (
-            "search them",
-            f"nas run --set space.name={space} --set training.weights="
-            f"{imported['path']} --set training.epochs=0{flag} --set data.source=...",
-        )
-    )
-    print_rows(rows)
 
 
 @app.command()
@@ -464,19 +378,6 @@ def _budget(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text  # refused, with the way out, where budgets are checked
-
-
-def _create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
-    from nas.config import load_recipe
-    from nas.pipeline import create_run
-    from nas.run_directory import is_run, open_run
-
-    if recipe is not None and is_run(recipe):
-        if out is not None or overrides:
-            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --out and no --set")
-        return open_run(recipe)
-    loaded = load_recipe(recipe, overrides or ())
-    return create_run(out or Path("runs") / loaded.name, loaded)
 
 
 def _fail_without_subnet(results: "Sequence[SearchResult | RunResult]") -> None:

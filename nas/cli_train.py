@@ -1,17 +1,126 @@
-"""The commands that train subnets of a run alone: to be exported, or to audit the supernet."""
+"""The commands that train: a supernet, or subnets of one, to be exported or to audit it."""
 
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.terminal import Json, print_json, print_rows, print_table
+from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
     from nas.finetuning.agreement import Agreement
     from nas.finetuning.audit import AuditReport
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; without it runs/NAME.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe."),
+]
+
+
+def train(
+    context: typer.Context,
+    recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
+    out: Out = None,
+    overrides: Overrides = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try some steps, estimate the rest, write nothing.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of a dry run, at each of 5 epochs: 3 without.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Of training, that a dry run estimates by.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Of the training, of which a dry run tries one.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Of a dry run: one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Train the supernet alone; Ctrl-C and the same command go on at the last checkpoint.
+
+    Example: nas train recipes/digits.toml --out runs/a
+
+    Example: torchrun --nproc-per-node=2 -m nas train recipes/digits.toml
+
+    Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
+    """
+    start = time.monotonic()
+    from nas import pipeline
+    from nas.training.ranks import Ranks
+
+    ranks: Ranks = context.obj or Ranks()
+    if dry_run:
+        given = {"--out": out, "--minutes": minutes}
+        _refuse("of a training, not of a dry run", given)
+        if ranks.size > 1:
+            raise InputError("a dry run is of one process: leave out torchrun, add --processes N")
+        tried = pipeline.dry_run(
+            recipe_or_run,
+            overrides or (),
+            steps=steps or 3,
+            samples=samples,
+            processes=processes or 1,
+        )
+        if as_json:
+            print_json(asdict(tried))
+        else:
+            print_rows(tried.rows())
+        return
+    given = {"--steps": steps, "--samples": samples, "--processes": processes}
+    _refuse("of a dry run; add --dry-run", given | {"--json": as_json or None})
+    run = ranks.first_then_others(lambda: create_or_open(recipe_or_run, out, overrides))
+    left = None if minutes is None else minutes - (time.monotonic() - start) / 60
+    checkpoint = pipeline.train(run, left, ranks)
+    if ranks.is_first:
+        typer.echo(checkpoint)
+
+
+def _refuse(words: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} is {words}")
+
+
+def import_weights(
+    space: Annotated[str, typer.Argument(help="mobilenet-v3, mobilenet-v3-w1.2 or resnet-50d.")],
+    file: Annotated[Path, typer.Argument(help="Once-for-all's published weights.")],
+    out: Annotated[
+        Path | None, typer.Option(help="What to write; without it SPACE.safetensors.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn published supernet weights into a file that a run starts from; no code of FILE is run.
+
+    Example: nas import-weights mobilenet-v3 ofa_mbv3_d234_e346_k357_w1.0
+    """
+    from nas import pipeline
+
+    imported = pipeline.import_weights(space, file, out)
+    if as_json:
+        print_json(imported)
+        return
+    rows = [("weights", str(imported["path"])), ("parameters", f"{imported['num_params']:,}")]
+    flag = " --set training.kernel_transform=true" if imported["kernel_transform"] else ""
+    rows.append(
+        (
+            "search them",
+            f"nas run --set space.name={space} --set training.weights="
+            f"{imported['path']} --set training.epochs=0{flag} --set data.source=...",
+        )
+    )
+    print_rows(rows)
 
 
 def finetune(
@@ -157,3 +266,21 @@ def _cells(found: "Agreement") -> list[tuple[str, str]]:
 
 def _rank(tau: float | None) -> str:
     return "n/a" if tau is None else f"{tau:.3f}"
+
+
+def create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
+    """Return the run that a command is about.
+
+    Raises:
+        InputError: as `nas.create_run`; or changes to a run, whose recipe is fixed.
+    """
+    from nas.config import load_recipe
+    from nas.pipeline import create_run
+    from nas.run_directory import is_run, open_run
+
+    if recipe is not None and is_run(recipe):
+        if out is not None or overrides:
+            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --out and no --set")
+        return open_run(recipe)
+    loaded = load_recipe(recipe, overrides or ())
+    return create_run(out or Path("runs") / loaded.name, loaded)

@@ -269,6 +269,8 @@ def dry_run(
         InputError: as `create_run` and `train`.
     """
     if isinstance(recipe, Path | str) and is_run(Path(recipe)):
+        if list(overrides):
+            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --set")
         recipe = open_run(recipe).recipe
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
