@@ -4,6 +4,8 @@ half-written.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -26,16 +28,35 @@ def tool_version() -> str:
         return "unknown"
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in errors: those of a full disk name none, others a temporary one.
+
+    Raises:
+        OSError: as it came, but for the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, fsync, rename."""
+    """Write a whole file or nothing: temporary name, fsync, rename.
+
+    Raises:
+        OSError: it cannot be written; the file is named.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with writing(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hardware_profiles.artifact import describe
+from hardware_profiles.artifact import describe, writing
 from search_spaces import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -25,10 +25,14 @@ class AppendLog:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record."""
+        """Add one record.
+
+        Raises:
+            OSError: it cannot be written; the file is named.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._cut_torn_line()
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -87,6 +87,7 @@ def _link(source: Path, target: Path) -> None:
         _copy(source, target)
         return
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # where both were one file already, nothing was replaced
 
 
 def _copy(source: Path, target: Path) -> None:

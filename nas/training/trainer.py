@@ -76,8 +76,8 @@ class Trainer:
         teachers: external ones, of which every step draws one (stochastic distillation). Subnets
             that learn from a teacher learn from it; those that learn from labels learn from both.
         judge: expected losses of genomes; without, those of a mini-batch.
-        sources: SHA-256 by name of what training takes from elsewhere; a training that goes on must
-            find them the same.
+        sources: SHA-256 by name of what training takes from elsewhere (None: not known); a training
+            that goes on must find them the same.
         ranks: the processes that train together; each takes its part of every batch.
 
     Raises:
@@ -159,7 +159,7 @@ class Trainer:
             self._records = int(loaded[1]["records"])
         self._metrics.keep_first(self._records)
         if loaded is not None:
-            return self._other_processes(loaded[1]) or reason
+            return "; ".join(filter(None, (reason, self._other_processes(loaded[1])))) or None
         if self._config.weights is not None:
             weights = Path(self._config.weights)
             start_from(self.supernet, weights, self._config.kernel_transform)
@@ -170,8 +170,10 @@ class Trainer:
         """Check that what training takes from elsewhere is as it was when it began.
 
         Raises:
-            InputError: something is not.
+            InputError: something is not, and training is not done.
         """
+        if state["epoch"] == self._config.epochs:
+            return
         before = state["sources"]
         for name in dict.fromkeys([*before, *self._sources]):
             if before.get(name) != self._sources.get(name):

@@ -13,9 +13,11 @@ from nas.config import TaskConfig, TrainingConfig
 from nas.data import Dataset
 from nas.task import Task
 from nas.training import STRATEGIES
+from nas.training.alone import Alone
 from nas.training.checkpoint import load_checkpoint, read_state
+from nas.training.ranks import Ranks
 from nas.training.trainer import Trainer
-from search_spaces import SearchSpace
+from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
 
 CONFIG = TrainingConfig(
@@ -28,10 +30,10 @@ Place = tuple[int, int, int]  # roll-backs so far, epoch, step
 Faults = Callable[[Place], float]  # what the loss of labels is multiplied with
 
 
-def new_supernet(space: SearchSpace, seed: int = 0) -> Supernet:
+def new_supernet(space: SearchSpace, seed: int = 0, only: Architecture | None = None) -> Supernet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Supernet(space)
+        return Supernet(space, only=only)
 
 
 class SmallTraining:
@@ -40,6 +42,7 @@ class SmallTraining:
     Args:
         faults: what is wrong with the loss, and where.
         accuracies: (roll-backs so far, epoch that ends) -> the smallest subnet's.
+        alone: the one architecture to train, without the supernet around it.
     """
 
     def __init__(
@@ -51,12 +54,16 @@ class SmallTraining:
         seed: int = 0,
         faults: Faults | None = None,
         accuracies: Callable[[int, int], float] | None = None,
+        alone: Architecture | None = None,
     ) -> None:
         self.space, self.data, self.config, self.seed = space, data, config, seed
         self.faults, self.accuracies = faults, accuracies
         self.path = folder / "checkpoint.safetensors"
         self.metrics = AppendLog(folder / "metrics.jsonl")
         self.places: list[Place] = []  # of all losses of labels, where faults are given
+        self.alone = alone
+        self.sources: dict[str, str | None] = {}
+        self.ranks = Ranks()
 
     def trainer(self) -> Trainer:
         def place() -> Place:
@@ -76,16 +83,22 @@ class SmallTraining:
             return {**weights, "smallest_accuracy": smallest, "largest_accuracy": 1.0}
 
         task = Task() if self.faults is None else Task(TaskConfig(loss=LOSS), loss_function=loss)
+        if self.alone is None:
+            strategy = STRATEGIES[self.config.strategy](self.space, self.config)
+        else:
+            strategy = Alone(self.alone, taught=False)
         trainer = Trainer(
-            new_supernet(self.space),
+            new_supernet(self.space, only=self.alone),
             self.data,
             task,
             self.config,
             self.seed,
-            STRATEGIES[self.config.strategy](self.space, self.config),
+            strategy,
             checkpoint_path=self.path,
             metrics=self.metrics,
             evaluate=evaluate,
+            sources=self.sources,
+            ranks=self.ranks,
         )
         return trainer
 

@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from nas.task import Task
-from nas.training.precision import autocast, check_precision, in_fp32
+from nas.training.precision import _has_bf16, autocast, check_precision, in_fp32
 from search_spaces import InputError, build_space
 from search_spaces.supernet import Supernet, resize
+from tests.nas.training.small_training import CONFIG
+from tests.nas.training.small_training import SmallTraining as Training
 
 CPU = torch.device("cpu")
+CALM = CONFIG.replaced(num_random=0, batch_size=128, epochs=6, warm_up_epochs=3)  # six steps
 
 
 def losses(precision: str, supernet: Supernet, num_steps: int = 10) -> list[float]:
@@ -90,3 +93,26 @@ def test_gpus_without_bf16_are_refused(monkeypatch):
         else:
             with pytest.raises(InputError, match="cuda has no bf16"):
                 check_precision("bf16", torch.device("cuda"))
+
+
+@pytest.mark.skipif(not _has_bf16(CPU), reason="this processor has no bf16 arithmetic")
+def test_a_training_in_bf16_has_other_weights_and_the_same_loss_curve(tmp_path, space, bars):
+    exact, mixed = (
+        Training(tmp_path / precision, space, bars, CALM.replaced(precision=precision))
+        for precision in ("fp32", "bf16")
+    )
+    for training in (exact, mixed):
+        training.go_on()
+    weights = [
+        {name: one for name, one in training.tensors().items() if name.startswith("weights.")}
+        for training in (exact, mixed)
+    ]
+    assert all(one.dtype == torch.float32 for one in weights[1].values())
+    assert not any(torch.equal(one, weights[1][name]) for name, one in weights[0].items())
+    left, right = (
+        [record["losses"]["largest"] for record in training.records()]
+        for training in (exact, mixed)
+    )
+    assert left[-1] < 0.8 * left[0]
+    np.testing.assert_allclose(right[:3], left[:3], rtol=0.01)
+    np.testing.assert_allclose(right, left, rtol=0.08)  # roundings grow with the steps

@@ -61,6 +61,16 @@ def test_a_spike_is_skipped(tmp_path, space, bars):
     assert event == {"event": "skipped", "epoch": 2, "steps": 1}
 
 
+def test_a_spike_is_skipped_where_a_network_is_trained_alone(tmp_path, space, bars):
+    alone = space.decode(space.smallest()[0])
+    faults = lambda at: 1e4 if at == (0, 1, 5) else 1.0  # noqa: E731
+    training = Training(tmp_path, space, bars, LONG, faults=faults, alone=alone)
+    seen = weights_after_steps(training)
+    assert [i for i, one in enumerate(moved(seen)) if not one] == [32 + 5]
+    (event,) = event_records(training.metrics.read())
+    assert event == {"event": "skipped", "epoch": 2, "steps": 1}
+
+
 # --- rolling back ---------------------------------------------------------------------------------
 
 
@@ -199,6 +209,46 @@ def test_out_of_memory_says_what_to_lower(tmp_path, space, bars, monkeypatch, er
     with pytest.raises(InputError, match=r"training\.batch_size=32.*lower") as raised:
         trainer.train()
     assert "\n" not in str(raised.value)
+
+
+OUT_OF_MEMORY = (
+    MemoryError("Unable to allocate 2.00 GiB for an array"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate"),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_out_of_memory_while_a_batch_is_made_says_what_to_lower(
+    tmp_path, space, bars, monkeypatch, error
+):
+    def augment(*_):
+        raise error
+
+    monkeypatch.setattr("nas.training.batches.augment", augment)
+    with pytest.raises(InputError, match=r"training\.batch_size=32.*lower") as raised:
+        Training(tmp_path, space, bars).go_on()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_out_of_memory_in_an_evaluation_says_what_to_lower(tmp_path, space, bars, error):
+    def accuracies(*_):
+        raise error
+
+    config = FAST.replaced(epochs=1, batch_size=128)
+    with pytest.raises(InputError, match=r"evaluated; .*device=cpu.*fewer valid") as raised:
+        Training(tmp_path, space, bars, config, accuracies=accuracies).go_on()
+    assert "\n" not in str(raised.value)
+
+
+def test_other_errors_of_an_evaluation_are_not_taken_for_memory(tmp_path, space, bars):
+    def accuracies(*_):
+        raise RuntimeError("shapes do not fit")
+
+    config = FAST.replaced(epochs=1, batch_size=128)
+    with pytest.raises(RuntimeError, match="shapes"):
+        Training(tmp_path, space, bars, config, accuracies=accuracies).go_on()
 
 
 def test_other_errors_of_a_step_are_not_taken_for_memory(tmp_path, space, bars, monkeypatch):
