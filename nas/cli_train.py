@@ -172,6 +172,7 @@ def finetune(
             }
         )
         return
+    measure = "" if opened.profile_path.exists() else f"nas profile measure {run}, then "
     task, n = opened.recipe.task, record.result.validation_samples
     metric = task.metric_name
     print_rows(
@@ -184,7 +185,7 @@ def finetune(
             ),
             (f"validation {task.loss_name}", f"{before.loss:.4g} -> {after.loss:.4g}"),
             ("validation samples", str(n)),
-            ("export it", f"nas export {run} {record.architecture_id}"),
+            ("export it", f"{measure}nas export {run} {record.architecture_id}"),
         ]
     )
 

@@ -13,9 +13,11 @@ import torch
 
 from nas.config import Recipe
 from nas.data import Dataset, generated_data, is_there
+from nas.progress import progress_bar
 from nas.run_directory import Run, load_recipe_data, torch_threads, unwritten_run
 from nas.supernet_trainer import supernet_trainer
 from nas.task import make_task
+from nas.training.batches import shared_batch
 from nas.training.device import training_device
 from nas.training.metrics import Record
 from nas.training.ranks import Ranks
@@ -132,16 +134,21 @@ def try_training(
             f"{recipe.name} trains nothing (training.epochs is 0); there is nothing to try"
         )
     device = training_device(recipe.training.device)
-    with torch_threads(recipe.threads):
+    shared_batch(recipe.training.batch_size, processes)  # before data are loaded
+    with torch_threads(recipe.threads), progress_bar("dry run", len(SHARES)) as advance:
         run, num_samples, words = _run_to_try(recipe, check_space, steps)
         trainer = supernet_trainer(run, _NotWritten(), _OneOf(processes))
-        tried = tuple(_try_epoch(trainer, epoch, device) for epoch in _epochs(recipe))
+        tried = []
+        for epoch in _epochs(recipe):
+            tried.append(_try_epoch(trainer, epoch, device))
+            words_of_epoch = f"epoch {tried[-1].epoch}: {tried[-1].seconds_per_step:.3f} s a step"
+            advance(len(tried), words_of_epoch)
         start = time.perf_counter()
         trainer.evaluate()
         seconds_per_evaluation, named = time.perf_counter() - start, _named(device)
     num_samples = samples or num_samples
     batch_size, config = recipe.training.batch_size, recipe.training
-    seconds_per_step = _mean_over_training(tried, config.epochs)
+    seconds_per_step = _mean_over_training(tuple(tried), config.epochs)
     num_evaluations = -(-config.epochs // config.evaluate_every)
     seconds = None
     if num_samples is not None:
@@ -157,7 +164,7 @@ def try_training(
         batch_size=batch_size,
         processes=processes,
         epochs=config.epochs,
-        tried=tried,
+        tried=tuple(tried),
         seconds_per_step=seconds_per_step,
         samples_per_second=batch_size / seconds_per_step,
         seconds_per_evaluation=seconds_per_evaluation,

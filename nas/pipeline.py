@@ -171,6 +171,11 @@ def train(where: RunLike, minutes: float | None = None, ranks: Ranks | None = No
             return this.checkpoint_path
         if damage is not None:
             say(f"            {damage}")
+        epochs = this.recipe.training.epochs
+        if trainer.next_epoch >= epochs:
+            say(f"            already trained, {epochs} epochs")
+        elif trainer.next_epoch or trainer.next_step:
+            say(f"            going on in epoch {trainer.next_epoch + 1} of {epochs}")
         with progress_bar("train", trainer.num_steps) as advance:
             trainer.train(advance, ends_at)
     for last in epoch_records(this.metrics.read())[-1:]:

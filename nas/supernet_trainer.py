@@ -9,9 +9,11 @@ from nas.config import Recipe, TrainingConfig
 from nas.run_directory import Run
 from nas.teachers import check_teachers, load_teachers
 from nas.training import STRATEGIES
+from nas.training.batches import shared_batch
 from nas.training.device import training_device
 from nas.training.metrics import Metrics
-from nas.training.ranks import Ranks
+from nas.training.precision import check_precision
+from nas.training.ranks import Ranks, num_processes
 from nas.training.starting_weights import check_weights, weights_state
 from nas.training.tensorboard import drawn
 from nas.training.trainer import Judge, Trainer
@@ -74,9 +76,12 @@ def check_sources(recipe: Recipe) -> Callable[[SearchSpace], None]:
     check that it fits the space that follows from the data.
 
     Raises:
-        InputError: weights to start from, or a run that is to judge, that are absent.
+        InputError: a device or precision that this machine lacks, a batch that the processes cannot
+            share; weights to start from, or a run that is to judge, that are absent.
     """
     training = recipe.training
+    check_precision(training.precision, training_device(training.device))
+    shared_batch(training.batch_size, num_processes())
     weights = None if training.weights is None else Path(training.weights)
     if weights is not None:
         weights_state(weights)

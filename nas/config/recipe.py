@@ -61,7 +61,9 @@ def load_recipe(path: Path | None, overrides: Iterable[str] = ()) -> Recipe:
         except IsADirectoryError:
             raise InputError(f"{path} is a folder but no run (no run.json in it)") from None
         except FileNotFoundError:
-            raise InputError(f"no recipe {path}; the ready-made ones are in recipes/") from None
+            raise InputError(
+                f"no recipe or run {path}; the ready-made recipes are in recipes/"
+            ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected a TOML recipe: {error}") from None
         data.setdefault("name", path.stem)

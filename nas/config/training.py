@@ -128,6 +128,11 @@ class TrainingConfig(Section):
             raise unknown_name("distillation", name, DISTILLATION_NAMES)
         return name
 
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _one_or_several(cls, names: Any) -> Any:
+        return (names,) if isinstance(names, str) else names
+
     @field_validator("teachers")
     @classmethod
     def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -150,6 +150,8 @@ def _hugging_face(builder: str, rest: str) -> Parts:
         raise MissingExtraError(
             f"{builder}:{rest} needs Hugging Face datasets; pip install datasets pillow"
         ) from None
+    if builder != "hub" and not Path(rest).exists():
+        raise InputError(f"{builder}:{rest}: no such file or folder")
     try:
         loaded = _load_hugging_face(datasets, builder, rest)
     except (OSError, ValueError) as error:

@@ -27,6 +27,7 @@ from search_spaces.spread import spread_sample
 
 AUDIT_NAME = "audit.json"
 LEAST_SUBNETS = 4
+ENOUGH = 8  # to say whether ranks can be trusted: of fewer, chance orders some perfectly
 
 
 class AuditedSubnet(Frozen):
@@ -199,7 +200,9 @@ def verdict(found: Agreement, quantity: str, budget: str, samples: int) -> str:
         return f"Nothing can be said: {quantity} of all {found.n} subnets is the same."
     low, high = found.interval
     name, baseline = found.best_baseline
-    if low <= 0:
+    if found.n < ENOUGH:
+        words = f"{found.n} subnets are too few to say more (try {ENOUGH} or more)"
+    elif low <= 0:
         words = f"{found.n} subnets do not tell these ranks from chance"
     elif found.kendall <= baseline:
         words = f"no better than ranking by {name}"
