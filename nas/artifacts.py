@@ -46,7 +46,7 @@ def load_supernet(run: Run) -> Supernet:
         InputError: not trained to the end yet, or a damaged checkpoint.
     """
     supernet_hash(run)
-    tensors, _ = load_checkpoint(run.checkpoint_path, run.space.name)
+    tensors, _ = load_checkpoint(run.checkpoint_path, run.space.name, _repair(run))
     supernet = new_supernet(run)
     load_weights(supernet, tensors, run.checkpoint_path)
     return supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -58,13 +58,17 @@ def supernet_hash(run: Run) -> str:
     Raises:
         InputError: not trained to the end yet.
     """
-    state = read_state(run.checkpoint_path)
+    state = read_state(run.checkpoint_path, _repair(run))
     if state["epoch"] < state["epochs"]:
         raise InputError(
             f"{run.path}: trained for {state['epoch']} of {state['epochs']} epochs; "
             f"finish with `nas train {run.path}`"
         )
     return str(state["sha256"])
+
+
+def _repair(run: Run) -> str:
+    return f"`nas train {run.path}` goes on from the one before it"
 
 
 def subnet_evaluator(run: Run, supernet: Supernet) -> SubnetEvaluator:

@@ -339,7 +339,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, nas_command):
 
 
 TRUNCATED = {
-    "supernet/checkpoint.safetensors": [["train"], ["search"], ["export", "largest"]],
+    "supernet/checkpoint.safetensors": [["search"], ["export", "largest"]],
     "profile.json": [["run"], ["search"], ["export", "largest"]],
     "run.json": [["run"], ["search"], ["report"]],
 }

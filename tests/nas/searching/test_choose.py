@@ -242,10 +242,14 @@ def test_the_same_search_again_is_read_from_its_file(spread):
 
 
 def test_the_front_files_are_those_of_the_last_search_even_if_it_was_known(copied):
-    earlier = nas.search(copied)
-    nas.search(copied, "40%")
-    again = nas.search(copied)
-    assert again == earlier
+    budgets, before = ("40%", "90%"), None
+    for _ in range(6):  # until neither finds a better one that the other has measured since
+        found = [nas.search(copied, budget) for budget in budgets]
+        if found == before:
+            break
+        before = found
+    again = nas.search(copied, budgets[0])
+    assert again == found[0]
     assert Front.load(copied / "search" / "front.json").budget_ms == again.budget_ms
 
 
@@ -298,7 +302,7 @@ def test_impossible_budgets_are_refused(finished, budget):
 def test_a_budget_below_the_least_names_it_and_measures_nothing(copied, first):
     before = (copied / "search" / "evaluations.jsonl").read_bytes()
     with pytest.raises(InfeasibleError) as error:
-        nas.search(copied, first.reachable_ms[0] * 0.9)
+        nas.search(copied, first.reachable_ms[0] * 0.5)
     assert f"{first.reachable_ms[0]:.4g}" in str(error.value)
     assert (copied / "search" / "evaluations.jsonl").read_bytes() == before
     assert len(list((copied / "search" / "budgets").iterdir())) == 1
