@@ -90,7 +90,16 @@ def finish(name: str, path: Path) -> Job:
     return Job(name, path, nas.run(out=path, overrides=settings))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+CELLS_ALIKE = ("nasnet-digits", "nasbench-macro-digits")  # other cells go through the same job
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in CELLS_ALIKE else ())
+        for name in FAMILIES
+    ],
+)
 def job(request, tmp_path_factory) -> Job:
     return finish(request.param, tmp_path_factory.mktemp("family") / "run")
 

@@ -34,7 +34,11 @@ def held() -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-@pytest.mark.parametrize("changes", [(), ("training.optimizer=adamw", TAUGHT)], ids=len)
+@pytest.mark.parametrize(
+    "changes",
+    [(), pytest.param(("training.optimizer=adamw", TAUGHT), marks=pytest.mark.slow)],
+    ids=["plain", "taught"],
+)
 def test_the_number_of_tensors_does_not_grow(tmp_path, changes):
     run = nas.create_run(tmp_path / "run", load_recipe(None, [*SMALL, *changes]))
     trainer, found = supernet_trainer(run, run.metrics), {}
