@@ -14,7 +14,17 @@ import typer
 from nas.cli_bench import bench_app
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
-from nas.cli_train import Out, Overrides, audit, create_or_open, finetune, import_weights, train
+from nas.cli_network import elasticize, one_shot
+from nas.cli_train import (
+    Model,
+    Out,
+    Overrides,
+    audit,
+    create_or_open,
+    finetune,
+    import_weights,
+    train,
+)
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
@@ -39,6 +49,8 @@ app.command()(train)
 app.command()(finetune)
 app.command()(audit)
 app.command("import-weights")(import_weights)
+app.command()(elasticize)
+app.command("one-shot")(one_shot)
 
 FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -110,6 +122,7 @@ def run_command(
     ] = None,
     out: Out = None,
     overrides: Overrides = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Do the whole job: train, profile, search, export, measure. Without RECIPE: embedded digits.
@@ -117,10 +130,12 @@ def run_command(
     The same --out with the same recipe goes on where it stopped.
 
     Example: nas run recipes/digits.toml --out runs/a --set search.budget=0.04
+
+    Example: nas run recipes/own-network-short.toml --model python:mine:network
     """
     from nas import pipeline
 
-    current = create_or_open(recipe, out, overrides)
+    current = create_or_open(recipe, out, overrides, model)
     result = pipeline.run_stages(current)
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli_network import run_of_model
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError
 
@@ -22,12 +23,20 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe."),
 ]
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="python:...", help="Your own network: a function returning it and an example input."
+    ),
+]
+
 
 def train(
     context: typer.Context,
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
+    model: Model = None,
     minutes: Annotated[
         float | None,
         typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
@@ -62,7 +71,7 @@ def train(
 
     ranks: Ranks = context.obj or Ranks()
     if dry_run:
-        given = {"--out": out, "--minutes": minutes}
+        given = {"--out": out, "--minutes": minutes, "--model": model}
         _refuse("of a training, not of a dry run", given)
         if ranks.size > 1:
             raise InputError("a dry run is of one process: leave out torchrun, add --processes N")
@@ -80,7 +89,7 @@ def train(
         return
     given = {"--steps": steps, "--samples": samples, "--processes": processes}
     _refuse("of a dry run; add --dry-run", given | {"--json": as_json or None})
-    run = ranks.first_then_others(lambda: create_or_open(recipe_or_run, out, overrides))
+    run = ranks.first_then_others(lambda: create_or_open(recipe_or_run, out, overrides, model))
     left = None if minutes is None else minutes - (time.monotonic() - start) / 60
     checkpoint = pipeline.train(run, left, ranks)
     if ranks.is_first:
@@ -269,7 +278,9 @@ def _rank(tau: float | None) -> str:
     return "n/a" if tau is None else f"{tau:.3f}"
 
 
-def create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
+def create_or_open(
+    recipe: Path | None, out: Path | None, overrides: list[str] | None, model: str | None = None
+) -> Any:
     """Return the run that a command is about.
 
     Raises:
@@ -280,8 +291,12 @@ def create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] |
     from nas.run_directory import is_run, open_run
 
     if recipe is not None and is_run(recipe):
-        if out is not None or overrides:
-            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --out and no --set")
+        if out is not None or overrides or model is not None:
+            raise InputError(
+                f"{recipe} is a run: its recipe is fixed, so no --out, no --set and no --model"
+            )
         return open_run(recipe)
+    if model is not None:
+        return run_of_model(model, recipe, out, overrides or ())
     loaded = load_recipe(recipe, overrides or ())
     return create_run(out or Path("runs") / loaded.name, loaded)

@@ -12,10 +12,12 @@ from typing import Any
 
 from hardware_profiles.profile import Profile
 from hardware_profiles.runtimes import RUNTIMES
+from hardware_profiles.store import profile_path
 from nas.artifacts import (
     fitted_accuracy,
     fitted_latency,
     load_supernet,
+    new_supernet,
     proxy_scores,
     save_predictors,
     subnet_evaluator,
@@ -24,6 +26,12 @@ from nas.artifacts import (
 from nas.config import Recipe, load_recipe
 from nas.device import run_device
 from nas.dry_running import STEPS, DryRun, try_training
+from nas.elastic_networks import (
+    describe_network,
+    elastic_network,
+    is_network_folder,
+    write_network,
+)
 from nas.exporting.export import export_architecture
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run
@@ -46,6 +54,7 @@ from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
+from nas.subnet.one_shot import OneShot, one_shot_quality
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
 from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
@@ -53,6 +62,7 @@ from nas.training import STRATEGIES
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.ranks import Ranks
+from nas.training.starting_weights import start_from
 from nas.training.tensorboard import check_tensorboard
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
@@ -298,6 +308,61 @@ def import_weights(
         InputError: another kind of file, another width, a tensor missing or too many.
     """
     return import_published(space, Path(file), Path(out or f"{space}.safetensors"))
+
+
+def elasticize(
+    model: str,
+    out: Path | str | None = None,
+    *,
+    profile: Path | str | None = None,
+    latency_ms: float | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Make a network of the user's own a search space that holds it; describe it.
+
+    Args:
+        model: `python:package.module:function`, which returns the network and an example input.
+        out: a folder to write it to, for `space.name = "file:FOLDER"`; nothing without.
+        profile: a profile of its space, by which latencies are predicted.
+        latency_ms: a budget, of which is told whether it is within reach.
+        settings: of `search_spaces.conversion.elasticize.elasticize`: fixed, widths, options, ...
+
+    Raises:
+        InputError: no such function, a network that cannot be traced or of which nothing can be
+            chosen, a folder that holds something else, or a profile of another space.
+    """
+    folder = None if out is None else Path(out)
+    if folder is not None and folder.exists() and not is_network_folder(folder):
+        raise InputError(f"{folder} exists and holds something else; choose another --out")
+    elastic = elastic_network(model, **settings)
+    found = None if profile is None else Profile.load(profile_path(str(profile)))
+    described = describe_network(elastic, found, latency_ms)
+    if folder is not None:
+        write_network(elastic, folder, model)
+        described["folder"] = str(folder)
+    return described
+
+
+def one_shot(where: RunLike, *, subnets: int = 8) -> OneShot:
+    """Tell what subnets are worth before any training, with the weights that a run starts from.
+
+    Raises:
+        InputError: a run that starts from no weights.
+    """
+    this = open_run(where)
+    if not this.network_path.exists() and this.recipe.training.weights is None:
+        raise InputError(
+            f"{this.path} starts from random weights, which tell nothing; see `nas audit` after "
+            "training"
+        )
+    with this.stage("one-shot"):
+        supernet = new_supernet(this)
+        if this.recipe.training.weights is not None:
+            weights = Path(this.recipe.training.weights)
+            start_from(supernet, weights, this.recipe.training.kernel_transform)
+        evaluator = subnet_evaluator(this, supernet)
+        with progress_bar("one-shot", subnets) as advance:
+            return one_shot_quality(evaluator, this.space, subnets, this.recipe.seed, advance)
 
 
 def profile(where: RunLike, anew: bool = False) -> Profile:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from hardware_profiles.artifact import Artifact, Frozen, tool_version
+from hardware_profiles.artifact import Artifact, Frozen, tool_version, write_atomic
 from nas.append_log import AppendLog
 from nas.config import Recipe, check_recipe, differing_keys
 from nas.data import Dataset, load_data
@@ -20,7 +20,12 @@ from nas.progress import say
 from nas.task import Task, make_task
 from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
+from search_spaces.catalogue import FILE_PREFIX, is_file_name
+from search_spaces.conversion.space_file import SPACE_NAME, WEIGHTS_NAME
 from search_spaces.python_name import is_python_name, source_sha256
+
+
+NETWORK_NAME = "network"
 
 
 class StageState(Frozen):
@@ -75,6 +80,7 @@ class Run:
         self.audit_path = path / "audit"
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
+        self.network_path = path / NETWORK_NAME  # where the space was made of one
 
     @cached_property
     def data(self) -> Dataset:
@@ -106,7 +112,13 @@ class Run:
             InputError: its builder is not there, or its source has changed.
         """
         self._check_sources(self.recipe.space.name)
-        return build_space(self.recipe.space.name, **self._file.settings)
+        return build_space(self.space_name, **self._file.settings)
+
+    @property
+    def space_name(self) -> str:
+        """What `build_space` calls the run's space; of a network made elastic, the run's own copy."""
+        named = self.recipe.space.name
+        return f"{FILE_PREFIX}{self.network_path}" if is_file_name(named) else named
 
     @cached_property
     def task(self) -> Task:
@@ -269,6 +281,8 @@ def create_run_directory(
     data = load_recipe_data(recipe)
     run = unwritten_run(path, recipe, data, task, check_space)
     path.mkdir(parents=True, exist_ok=True)
+    if is_file_name(recipe.space.name):
+        copy_network(Path(recipe.space.name.removeprefix(FILE_PREFIX)), run.network_path)
     run.file.save(path / "run.json")
     return run
 
@@ -322,9 +336,30 @@ def load_recipe_data(recipe: Recipe, modality: str | None = None) -> Dataset:
     )
 
 
+def copy_network(source: Path, target: Path) -> None:
+    """Copy a folder that `nas elasticize` wrote, whole or not at all.
+
+    Raises:
+        InputError: a file of it is absent.
+    """
+    if target.exists() and source.exists() and source.samefile(target):
+        return
+    files = {}
+    for name in (SPACE_NAME, WEIGHTS_NAME):
+        try:
+            files[name] = (source / name).read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{source} holds no {name}; make it with `nas elasticize`") from None
+    for name, content in files.items():
+        write_atomic(target / name, content)
+
+
 def _only_leftovers(path: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed process had begun to write."""
-    return all(file.name.startswith(".") and file.name.endswith(".tmp") for file in path.iterdir())
+    return all(
+        file.name == NETWORK_NAME or (file.name.startswith(".") and file.name.endswith(".tmp"))
+        for file in path.iterdir()
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -427,7 +427,7 @@ class Trainer:
             self._checkpoints.save(self._tensors(), self._state(), good)
 
     def _tensors(self) -> dict[str, Tensor]:
-        weights = {f"weights.{n}": p for n, p in self.supernet.named_parameters()}
+        weights = {f"weights.{n}": t for n, t in self.supernet.state_dict().items()}
         state = optimizer_tensors(self._optimizer, self.supernet)
         return {**weights, **state, "guard": self._guard.state}
 

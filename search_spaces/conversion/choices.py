@@ -76,7 +76,9 @@ def choices(
                 atom.fix("one option only")
     if unused:
         names = ", ".join(choice.name for choice in result[:8])
-        raise InputError(f"options for {', '.join(sorted(unused))}: no such dimension; {names}, ...")
+        raise InputError(
+            f"options for {', '.join(sorted(unused))}: no such dimension; {names}, ..."
+        )
     return result
 
 

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from json import dumps
 from typing import Any, cast
 
 import torch
@@ -19,7 +17,7 @@ from search_spaces.conversion.importance import sort_by_importance
 from search_spaces.conversion.layers import Layer, Width, write_layer
 from search_spaces.conversion.rules import Reader
 from search_spaces.conversion.segments import Segment, batch_position, cut
-from search_spaces.conversion.space_file import SizeChoice, SlotPlan, SpacePlan
+from search_spaces.conversion.space_file import SizeChoice, SlotPlan, SpacePlan, versioned_name
 from search_spaces.conversion.tracing import Traced, trace
 from search_spaces.elastic.selecting_layer import STATISTICS
 from search_spaces.errors import InputError
@@ -114,7 +112,6 @@ def elasticize(
     space = plan.space()
     supernet = Supernet(space)
     _load(supernet, plan, layers, traced, reader.computed)
-    supernet = supernet.to(memory_format=torch.preserve_format)
     elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
     sort_by_importance(elastic)
     _check_same(model, elastic, example)
@@ -216,7 +213,6 @@ class _Builder:
                     orders=tuple(_channel_names(layer.orders, found)),
                 )
             )
-        slots = [slot for slot in slots]
         used = {choice.dimension for slot in slots for choice in slot.sizes}
         dimensions = [
             *(Dimension(name, options) for name, options in self._depth_options().items()),
@@ -224,7 +220,7 @@ class _Builder:
         ]
         outputs = {key: read_name[id(value)] for key, value in self._graph.outputs.items()}
         plan = SpacePlan(
-            name="",
+            name=f"{self.name}-",
             dimensions=tuple(dimensions),
             slots=tuple(slots),
             modality=_modality(example),
@@ -232,8 +228,7 @@ class _Builder:
             outputs=outputs,
             settings=_settings(self._graph, example),
         )
-        digest = sha256(dumps(plan.to_plain(), sort_keys=True).encode()).hexdigest()
-        return replace(plan, name=f"{self.name}-{digest[:8]}@1"), layers
+        return replace(plan, name=versioned_name(plan)), layers
 
     def _depth_names(self) -> list[str]:
         names: list[str] = []
@@ -384,9 +379,7 @@ def _notes(graph: NetworkGraph, traced: Traced) -> list[str]:
         for source, names in users.items()
         if len(names) > 1
     ]
-    unknown = {
-        str(o.settings["name"]) for o in graph.operations if o.kind == "torch"
-    }
+    unknown = {str(o.settings["name"]) for o in graph.operations if o.kind == "torch"}
     if unknown:
         notes.append(f"kept as they are: {', '.join(sorted(unknown))}")
     return notes
@@ -403,8 +396,8 @@ def _check_same(model: nn.Module, elastic: Elastic, example: tuple[Tensor, ...])
     network = copy.deepcopy(model).cpu().eval()
     largest = elastic.space.decode(elastic.space.largest()[0])
     subnet = elastic.supernet.extract(largest).eval()
-    for repeats in (1, 3):
-        batch = tuple(torch.cat([t.detach().cpu()] * repeats)[: 2 * repeats + 1] for t in example)
+    for size in (2, 3):
+        batch = tuple(torch.cat([t.detach().cpu()] * size)[:size] for t in example)
         with torch.no_grad(), _plain_attention():
             expected, found = _tensors(network(*batch)), _tensors(subnet(*batch))
         for one, other in zip(expected, found, strict=True):

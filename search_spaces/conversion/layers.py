@@ -65,9 +65,7 @@ def write_layer(graph: NetworkGraph, segment: Segment, widths: Mapping[Atom, Wid
 
 
 class _Writer:
-    def __init__(
-        self, graph: NetworkGraph, segment: Segment, widths: Mapping[Atom, Width]
-    ) -> None:
+    def __init__(self, graph: NetworkGraph, segment: Segment, widths: Mapping[Atom, Width]) -> None:
         self._graph, self._segment, self._all_widths = graph, segment, widths
         self._widths: list[Width] = []
         self._orders: list[Atom] = []

@@ -489,9 +489,7 @@ def _group_norm(
         split = reshaped([channels], [groups, size_of(channels) // groups], r.where())
         fix(split[:1], f"the groups of {r.where()}")
         sizes = {"groups": split[0]}
-    return r._step(
-        "group_norm", [value], value.axes, {"eps": eps}, sizes=sizes, weights=weights
-    )
+    return r._step("group_norm", [value], value.axes, {"eps": eps}, sizes=sizes, weights=weights)
 
 
 def _embedding(r: Reader, weight: Any, ids: Any, *more: Any) -> Value | None:

@@ -1,7 +1,10 @@
 """A converted network's search space as plain data: what a file of it holds."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,8 +97,7 @@ class SpacePlan:
                 {
                     "name": d.name,
                     "options": list(d.options),
-                    "active_when": d.active_when
-                    and [d.active_when[0], sorted(d.active_when[1])],
+                    "active_when": d.active_when and [d.active_when[0], sorted(d.active_when[1])],
                 }
                 for d in self.dimensions
             ],
@@ -145,6 +147,64 @@ class SpacePlan:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"expected the search space of a network: {error!r}") from None
+
+
+SPACE_NAME, WEIGHTS_NAME = "space.json", "weights.safetensors"
+KIND, FORMAT = "elastic-network", 1
+
+
+def read_plan(folder: Path) -> SpacePlan:
+    """Read the search space of a folder that `nas elasticize` wrote.
+
+    Raises:
+        InputError: absent, damaged, changed, or of another format.
+    """
+    path = folder / SPACE_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no {SPACE_NAME}; make it with `nas elasticize`") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({error}); make it again") from None
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise InputError(f"{path}: expected a file of kind {KIND!r}")
+    if data.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format {data.get('format')} written by version {data.get('tool_version')}, "
+            f"expected format {FORMAT}"
+        )
+    plan = SpacePlan.from_plain(data.get("space"))
+    if plan != replace(plan, name=versioned_name(plan)):
+        raise InputError(f"{path}: it was changed after it was written; make it again")
+    return plan
+
+
+def read_space(folder: Path, settings: Mapping[str, int]) -> SearchSpace:
+    """Build the search space of a folder that `nas elasticize` wrote.
+
+    Args:
+        settings: what the data have; none without data.
+
+    Raises:
+        InputError: as `read_plan`, or data of other classes or channels than the network's.
+    """
+    plan = read_plan(folder)
+    for key, wanted in plan.settings.items():
+        found = settings.get(key, wanted)
+        if found != wanted:
+            noun = key.removeprefix("num_").replace("_", " ")
+            raise InputError(
+                f"the network in {folder} has {wanted} {noun}, the data {found}; change its first "
+                "or last layer before it is made elastic"
+            )
+    return plan.space()
+
+
+def versioned_name(plan: SpacePlan) -> str:
+    """Return the name of a space: what it is called, and a hash of all that it is."""
+    plain = plan.to_plain() | {"name": ""}
+    digest = sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return f"{plan.name.partition('@')[0].rpartition('-')[0] or plan.name}-{digest[:8]}@1"
 
 
 def _read_slot(plain: Mapping[str, Any], programs: Sequence[str]) -> SlotPlan:

@@ -122,7 +122,11 @@ def _peak(program: Program, sizes: Sizes, kept: tuple[bool, ...]) -> int:
         fits = elements[first] == elements[number] and done
         if step.operation in VIEWS or (step.operation in WRITE_OVER and fits):
             owner[number] = first
-    ends = [max(last_read[v] for v in range(given + end) if owner[v] == o) for o in range(given + end) if owner[o] == o]
+    ends = [
+        max(last_read[v] for v in range(given + end) if owner[v] == o)
+        for o in range(given + end)
+        if owner[o] == o
+    ]
     owners = [o for o in range(given + end) if owner[o] == o]
     begins = [max(o - given, 0) for o in owners]
     return max(

@@ -233,9 +233,10 @@ def torch_operation(name: str) -> Any:
         raise InputError(f"unknown operation of torch {name!r}")
     schema = found._schema
     reads = {"Tensor", "int", "float", "bool", "number", "Scalar", "SymInt"}
-    words = {
-        word for argument in schema.arguments for word in _words(str(argument.type))
-    } - {"Optional", "List"}
+    words = {word for argument in schema.arguments for word in _words(str(argument.type))} - {
+        "Optional",
+        "List",
+    }
     one = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
     unusual = words - reads - {"Device", "ScalarType", "Layout", "MemoryFormat", "str"}
     reads_tensors = any("Tensor" in str(argument.type) for argument in schema.arguments)
