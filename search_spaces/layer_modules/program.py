@@ -121,7 +121,8 @@ def _group_norm(place: _Place) -> fx.Node:
 
 
 def _embedding(place: _Place) -> fx.Node:
-    return place.module(nn.Embedding(*place.weight("weight")))
+    rows, width = place.weight("weight")
+    return place.module(nn.Embedding(rows, width))
 
 
 def _parameter(place: _Place) -> fx.Node:
