@@ -130,7 +130,7 @@ class Reader:
         return value
 
     def atom_axis(self, size: int, name: str, noun: str = "width") -> AtomAxis:
-        """Return a new axis of a weight, which can be chosen unless its module is named as fixed."""
+        """Return a new axis, which can be chosen unless its module is named as fixed."""
         if size == 1:
             return ONE
         return ((Atom(size, self.named_fixed(name), name, noun),),)
@@ -172,6 +172,7 @@ class Reader:
         settings: dict[str, Any] | None = None,
         **more: Any,
     ) -> Value:
+        """Add an operation; return what it gives."""
         result = Value(self.node.name, tuple(axes))
         operation = Operation(
             kind, tuple(reads), result, settings or {}, module=self.module, **more
@@ -224,12 +225,14 @@ class Reader:
         return self.part(value, dim, parts.lengths, index)
 
     def select(self, value: Value, dim: int, index: int) -> Value:
+        """Take one position of an axis, which is gone then."""
         fix([value.axes[dim]], f"{self.where()} takes one position of it")
         axes = [axis for i, axis in enumerate(value.axes) if i != dim]
         size = size_of(value.axes[dim])
         return self.step("select", [value], axes, {"dim": dim, "index": index % size})
 
     def part(self, value: Value, dim: int, lengths: Sequence[int], index: int) -> Value:
+        """Take one of the parts that an axis is cut into."""
         start, axis = sum(lengths[:index]), value.axes[dim]
         is_fixed = all(leaf.fixed for term in axis for leaf in leaves(term))
         if is_fixed or len(set(lengths)) > 1 or len(axis) > 1:
@@ -244,6 +247,7 @@ class Reader:
         return self.select(apart, dim, index)
 
     def narrow(self, value: Value, dim: int, start: int, length: int) -> Value:
+        """Take a range of an axis."""
         fix([value.axes[dim]], f"{self.where()} takes a part of it")
         axes = list(value.axes)
         axes[dim] = fixed_axis(length, f"a part taken by {self.where()}")
@@ -256,38 +260,38 @@ class Reader:
         name = str(node.target)
         if _writes_over(node):
             name = name.replace("_.", ".")
-        overload = torch_operation(name)
+        operation = torch_operation(name)
         reads: list[Value] = []
-
-        def plain(argument: Any) -> Any:
-            if isinstance(argument, fx.Node):
-                reads.append(self.value(argument))
-                return {"read": True}
-            if isinstance(argument, (list, tuple)):
-                return [plain(one) for one in argument]
-            if isinstance(argument, int) and argument and argument % BATCH_SIZE == 0:
-                raise self.refuse("a size of the batch")
-            if argument is not None and not isinstance(argument, (int, float, bool)):
-                raise self.refuse(f"an argument {argument!r}")
-            return argument
-
-        arguments = [plain(argument) for argument in node.args]
-        keywords = {
-            key: plain(value)
-            for key, value in node.kwargs.items()
-            if value is not None and not isinstance(value, fx.Node)
+        given = {k: v for k, v in node.kwargs.items() if v is not None}
+        settings = {
+            "name": name,
+            "arguments": [self._plain(argument, reads) for argument in node.args],
+            "keywords": {key: self._plain(value, []) for key, value in given.items()},
         }
-        settings = {"name": name, "arguments": arguments, "keywords": keywords}
-        if not isinstance(node.meta.get("val"), Tensor) or not reads:
+        result = node.meta.get("val")
+        if not isinstance(result, Tensor) or not reads:
             raise self.refuse("other things than tensors")
-        if node.meta["val"].dtype != torch.float32:
-            raise self.refuse(f"numbers of {node.meta['val'].dtype}")
-        if torch.Tag.pointwise in overload.tags:
+        if result.dtype != torch.float32:
+            raise self.refuse(f"numbers of {result.dtype}")
+        if torch.Tag.pointwise in operation.tags:
             return self.step("torch", reads, self.broadcast(reads), settings)
         for read in reads:
             fix(read.axes, f"{self.where()} has no rule for its sizes")
         axes = [fixed_axis(size, f"a size that {self.where()} gives") for size in self.shape]
         return self.step("torch", reads, axes, settings)
+
+    def _plain(self, argument: Any, reads: list[Value]) -> Any:
+        """Return an argument as a program holds it; tensors are added to `reads`."""
+        if isinstance(argument, fx.Node):
+            reads.append(self.value(argument))
+            return {"read": True}
+        if isinstance(argument, (list, tuple)):
+            return [self._plain(one, reads) for one in argument]
+        if isinstance(argument, int) and argument and argument % BATCH_SIZE == 0:
+            raise self.refuse("a size of the batch")
+        if argument is not None and not isinstance(argument, (int, float, bool)):
+            raise self.refuse(f"an argument {argument!r}")
+        return argument
 
     def broadcast(self, values: Sequence[Value]) -> list[AtomAxis]:
         """Join the axes of tensors that are combined number by number."""
