@@ -266,7 +266,7 @@ class Reader:
         settings = {
             "name": name,
             "arguments": [self._plain(argument, reads) for argument in node.args],
-            "keywords": {key: self._plain(value, []) for key, value in given.items()},
+            "keywords": {key: self._plain(value, reads) for key, value in given.items()},
         }
         result = node.meta.get("val")
         if not isinstance(result, Tensor) or not reads:

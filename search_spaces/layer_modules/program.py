@@ -217,7 +217,8 @@ def _of_torch(place: _Place) -> fx.Node:
 
     function = torch_operation(place.setting("name"))
     arguments = [given(one) for one in place.setting("arguments")]
-    return place.function(function, *arguments, **dict(place.setting("keywords")))
+    keywords = {key: given(value) for key, value in place.setting("keywords").items()}
+    return place.function(function, *arguments, **keywords)
 
 
 def torch_operation(name: str) -> Any:
