@@ -1,11 +1,12 @@
 """A trained network becomes a search space and a supernet that holds it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces.conversion.axes import Atom, leaves, size_of
@@ -25,6 +26,7 @@ from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet
 
+Loss = Callable[[Any, Tensor], Tensor]
 WIDTHS = (0.5, 0.75, 1.0)
 
 
@@ -66,6 +68,8 @@ def elasticize(
     options: Mapping[str, Sequence[float]] | None = None,
     depths: bool = True,
     kernels: bool = True,
+    samples: tuple[Tensor | tuple[Tensor, ...], Tensor] | None = None,
+    loss: Loss = F.cross_entropy,
 ) -> Elastic:
     """Find what can be chosen of a trained network, and let smaller ones share its weights.
 
@@ -83,6 +87,10 @@ def elasticize(
         widths: shares of whole widths that can be chosen, ascending; 1 is always one.
         options: pattern of dimensions -> shares for these alone.
         depths, kernels: whether blocks may be left out, and kernels be smaller.
+        samples: inputs and targets, by which the importance of channels is judged to first order:
+            what the loss would lose without them (arXiv:1906.10771); by the size of weights
+            without.
+        loss: of outputs and targets.
 
     Raises:
         InputError: a network that cannot be traced, or of which nothing can be chosen; an example
@@ -114,7 +122,8 @@ def elasticize(
     supernet = Supernet(space)
     _load(supernet, plan, layers, traced, reader.computed)
     elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
-    sort_by_importance(elastic)
+    gradients = None if samples is None else _gradients(elastic, samples, loss)
+    sort_by_importance(elastic, gradients)
     check_same(model, space, supernet, example)
     return elastic
 
@@ -169,6 +178,33 @@ def _cut(graph: NetworkGraph, stages: list[Stage]) -> tuple[list[Stage], list[Se
         blocks = [block for stage in stages for block in stage.blocks]
         bad = {id(blocks[number]) for number in crossed}
         stages = [s for s in stages if not any(id(block) in bad for block in s.blocks)]
+
+
+def _gradients(
+    elastic: Elastic, samples: tuple[Tensor | tuple[Tensor, ...], Tensor], loss: Loss
+) -> dict[str, Tensor]:
+    """Return the gradients of a loss of the network itself, by the supernet's parameters.
+
+    Raises:
+        InputError: samples that the network or the loss does not take.
+    """
+    largest = elastic.space.decode(elastic.space.largest()[0])
+    network = elastic.supernet.extract(largest).eval()
+    inputs, targets = samples
+    try:
+        outputs = network(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+        loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"samples: expected inputs and targets that network and loss take, n of each: {first}"
+        ) from error
+    found = {}
+    for name, parameter in network.named_parameters():
+        slot, _, rest = name.partition(".")
+        if parameter.grad is not None:
+            found[f"slots.{slot}.shared.{rest}"] = parameter.grad
+    return found
 
 
 def _load(
