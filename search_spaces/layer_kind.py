@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Fields = Mapping[str, Any]  # field name -> int, word or integer array; formulas serve all
-Kept = tuple[Any, Any]  # whether the first and the second input are read again later; bool or array
+Kept = tuple[Any, ...]  # whether each of the first inputs, two or more, is read again; bool or array
 
 
 @dataclass(frozen=True)
