@@ -315,30 +315,42 @@ class ManyWidths(nn.Module):
         return self.head(torch.sigmoid(y).mean((2, 3)))
 
 
+class AttentionBlock(nn.Module):
+    """Attention written by hand: three projections in one, LayerScale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.qkv, self.project = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.scale = nn.Parameter(torch.rand(32))
+        self.expand, self.contract = nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        attended = F.softmax(q @ k.transpose(-2, -1) * 8**-0.5, -1) @ v
+        x = x + self.scale * self.project(attended.transpose(1, 2).reshape(b, n, c))
+        return x + self.contract(F.gelu(self.expand(self.norm2(x))))
+
+
 class Patches(nn.Module):
-    """A small vision transformer written by hand: class token, projections in one, LayerScale."""
+    """A small vision transformer with a class token."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 32, 4, 4)
         self.token = nn.Parameter(torch.randn(1, 1, 32))
         self.positions = nn.Parameter(torch.randn(1, 17, 32))
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(32) for _ in range(3))
-        self.qkv, self.project = nn.Linear(32, 96), nn.Linear(32, 32)
-        self.scale = nn.Parameter(torch.rand(32))
-        self.expand, self.contract = nn.Linear(32, 64), nn.Linear(64, 32)
-        self.head = nn.Linear(32, 10)
+        self.blocks = nn.ModuleList([AttentionBlock(), AttentionBlock()])
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        b, n, c = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, 4, 8).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        attended = F.softmax(q @ k.transpose(-2, -1) * 8**-0.5, -1) @ v
-        x = x + self.scale * self.project(attended.transpose(1, 2).reshape(b, n, c))
-        x = x + self.contract(F.gelu(self.expand(self.norm2(x))))
-        return self.head(self.norm3(x)[:, 0])
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])
 
 
 def _image(size: int = 16) -> Tensor:
