@@ -367,13 +367,10 @@ NETWORKS: dict[str, Builder] = {
     "mobilenet_v2": lambda: (MobileNetV2(), _image()),
     "convolutions_1d": lambda: (convolutions_1d(), torch.randn(2, 6, 20)),
     "two_outputs": lambda: (TwoOutputs(), _image(8)),
-    **{
-        f"encoder_{'batch' if batch_first else 'frames'}_{'pre' if norm_first else 'post'}": partial(
-            _encoder, batch_first, norm_first
-        )
-        for batch_first in (True, False)
-        for norm_first in (True, False)
-    },
+    "encoder_batch_pre": partial(_encoder, batch_first=True, norm_first=True),
+    "encoder_batch_post": partial(_encoder, batch_first=True, norm_first=False),
+    "encoder_frames_pre": partial(_encoder, batch_first=False, norm_first=True),
+    "encoder_frames_post": partial(_encoder, batch_first=False, norm_first=False),
     "text": lambda: (Text(), torch.randint(0, 50, (2, 12))),
     "densenet": lambda: (DenseNet(), _image(8)),
     "unet": lambda: (UNet(), _image()),

@@ -40,7 +40,9 @@ def assert_same(one: Converted, supernet: Supernet) -> None:
             assert got.shape == wanted.shape
             assert torch.equal(got, wanted)
             if size > 1:
-                assert wanted.std(dim=0).max() > 1e-3, "answers that ignore the inputs prove nothing"
+                assert wanted.std(dim=0).max() > 1e-3, (
+                    "answers that ignore the inputs prove nothing"
+                )
 
 
 def test_the_largest_subnet_is_the_network_in_whatever_order_channels_stand(one):
