@@ -102,7 +102,7 @@ class _Cutter:
             if members[-1] != i or not only_views or id(value) in self._returned:
                 continue
             names = {self._segment[reader] for reader in readers}
-            groups = {self._groups.get(j) for j in (*members, *readers)}
+            groups = {self._groups.get(j) for j in [*members.tolist(), *readers]}
             if len(names) == len(groups) == 1:
                 self._join(readers[0], i)
 
