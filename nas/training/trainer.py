@@ -20,7 +20,7 @@ from nas.training.batches import Batches, shared_batch
 from nas.training.checkpoints import Checkpoints, Loaded
 from nas.training.collapse import Collapse
 from nas.training.draws import Drawn, Draws
-from nas.training.guard import Guard
+from nas.training.guard import Guard, comparable
 from nas.training.memory import memory_for
 from nas.training.metrics import Metrics
 from nas.training.optimizers import (
@@ -150,7 +150,7 @@ class Trainer:
 
     def _resume(self) -> str | None:
         loaded, reason = self._checkpoints.load()
-        if loaded is not None and "records" not in loaded[1]:
+        if loaded is not None and self._is_of_earlier_version(loaded):
             self._finished_earlier(loaded[1])
             return reason
         if loaded is not None:
@@ -191,6 +191,10 @@ class Trainer:
             {"event": "processes", "epoch": self.next_epoch + 1, "from": before, "to": now}
         )
         return f"{before} processes began this training, now {now} go on: not the same bit for bit"
+
+    def _is_of_earlier_version(self, loaded: Loaded) -> bool:
+        tensors, state = loaded
+        return "records" not in state or tensors["guard"].shape != self._guard.state.shape
 
     def _finished_earlier(self, state: Mapping[str, Any]) -> None:
         """Accept a checkpoint of a version that wrote less, if its training is done.
@@ -328,8 +332,7 @@ class Trainer:
         trained = [one for one in self.supernet.parameters() if one.grad is not None]
         self._ranks.mean_([*(one.grad for one in trained if one.grad is not None), *losses])
         norm = nn.utils.clip_grad_norm_(trained, self._config.clip_norm)
-        comparable = planned.subnets[0].role in ("largest", "alone")
-        admitted = self._guard.admits(losses[0], norm, comparable)
+        admitted = self._guard.admits(comparable(planned.subnets, losses), norm)
         take_step(self._optimizer, admitted)
         self._tally.add([subnet.role for subnet in planned.subnets], losses, admitted)
 
