@@ -474,7 +474,10 @@ def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
     """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
 
     Args:
-        beside: runs whose training is drawn beside this one's.
+        beside: runs whose training is drawn beside this one's, and what does not compare is said.
+
+    Raises:
+        InputError: nothing is trained yet, or a run beside it is judged by another metric.
     """
     this = open_run(where)
     if not this.checkpoint_path.exists():
