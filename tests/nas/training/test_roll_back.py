@@ -161,7 +161,7 @@ def test_a_collapse_goes_back_to_the_good_checkpoint(tmp_path, space, bars):
     training = Training(tmp_path, space, bars, FAST, accuracies=falls_in_the_third)
     trainer = training.trainer()
     trainer.resume()
-    orders, batches = {}, trainer._batches
+    orders, batches = {}, trainer._steps.batches
     good, after = [], []
 
     def recording(index, generator):
@@ -173,7 +173,7 @@ def test_a_collapse_goes_back_to_the_good_checkpoint(tmp_path, space, bars):
         )
         return batches(index, generator)
 
-    trainer._batches = recording
+    trainer._steps.batches = recording
     trainer.train()
     assert torch.equal(good[0], after[0])
     assert orders[0, 2] != orders[1, 2]

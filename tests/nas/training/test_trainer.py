@@ -199,7 +199,7 @@ def test_every_epoch_draws_anew(tmp_path, space, bars):
     """Other subnets in every epoch; and from the same seed another order of the samples."""
     trainer = Training(tmp_path, space, bars).trainer()
     drawn: dict[int, list] = {}
-    strategy, batches = trainer._strategy, trainer._batches
+    strategy, batches = trainer._steps.strategy, trainer._steps.batches
     orders: dict[int, list] = {}
 
     class Recording(type(strategy)):
@@ -215,7 +215,7 @@ def test_every_epoch_draws_anew(tmp_path, space, bars):
         orders.setdefault(trainer.next_epoch, []).extend(index.tolist())
         return batches(index, generator)
 
-    trainer._strategy, trainer._batches = Recording(), recording
+    trainer._steps.strategy, trainer._steps.batches = Recording(), recording
     trainer.train()
     assert list(drawn) == [0, 1, 2]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
