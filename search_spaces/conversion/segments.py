@@ -104,7 +104,7 @@ class _Cutter:
             names = {self._segment[reader] for reader in readers}
             groups = {self._groups.get(j) for j in [*members.tolist(), *readers]}
             if len(names) == len(groups) == 1:
-                self._join(readers[0], i)
+                self._join(next(iter(readers)), i)
 
     def _constants(self) -> list[bool]:
         """Tell which operations depend on no input."""
