@@ -32,4 +32,6 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev,data]"
+	# networks of tests; of torchvision, which comes with it, they need nothing
+	$(BIN)/python -m pip install --no-deps timm==1.0.31
 	touch $@

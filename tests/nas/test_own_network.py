@@ -17,6 +17,7 @@ from nas.elastic_networks import elastic_network, write_network
 from nas.run_directory import Run, open_run
 from nas.teachers import load_teachers
 from nas.training import STRATEGIES
+from nas.training.checkpoint import read_state
 from search_spaces import InputError, build_space
 from tests.nas import own_networks
 from tests.nas.command_line import Answer
@@ -24,6 +25,7 @@ from tests.nas.own_networks import HERE, MEAN, STD
 from tests.nas.settings import LEAST
 
 DIGITS = f"{HERE}:digits"
+UNTRAINED = f"{HERE}:other_digits"  # of the same space
 NORMALISED = (f"data.mean=[{MEAN}]", f"data.std=[{STD}]")
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "own-network-short.toml"
@@ -58,7 +60,7 @@ def network_folder(elastic, tmp_path_factory) -> Path:
     return folder
 
 
-def recipe_of(folder: Path, **sections: object) -> nas.Recipe:
+def recipe_of(folder: Path, **sections: dict) -> nas.Recipe:
     """A recipe of seconds on a folder's space."""
     recipe = {
         "space": {"name": f"file:{folder}"},
@@ -66,13 +68,12 @@ def recipe_of(folder: Path, **sections: object) -> nas.Recipe:
         "training": {"epochs": 1, "batch_size": 256, "warm_up_epochs": 0.5},
         "accuracy": {"calibration_samples": 64},
     }
-    merged = {
-        k: {**recipe.get(k, {}), **v} for k, v in {**dict.fromkeys(recipe, {}), **sections}.items()
-    }
-    return check_recipe(merged)
+    for name, section in sections.items():
+        recipe[name] = {**recipe.get(name, {}), **section}
+    return check_recipe(recipe)
 
 
-def new_run(path: Path, folder: Path, **sections: object) -> Run:
+def new_run(path: Path, folder: Path, **sections: dict) -> Run:
     return pipeline.create_run(path, recipe_of(folder, **sections))
 
 
@@ -99,9 +100,8 @@ def test_a_run_trains_searches_and_exports_what_was_converted(finished):
     path, answer = finished
     run = open_run(path)
     assert run.space.name.startswith("digits-")
-    assert {name for name, stage in run.stages.items() if stage.state == "done"} >= {
-        "train", "profile", "search", "export",
-    }  # fmt: skip
+    done = {name for name, stage in run.stages.items() if stage.state == "done"}
+    assert done >= {"train", "profile", "accuracy", "search"}
     winner = answer.json["winner"]
     assert Path(winner["model_path"]).exists()
     assert (path / "report.html").exists()
@@ -117,15 +117,16 @@ def test_the_exported_winner_verifies(finished, nas_here):
 
 def test_the_same_command_goes_on_where_it_stopped(finished, nas_here):
     path, _ = finished
-    before = {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")}
+    network = path / "network" / "weights.safetensors"
+    before = network.stat().st_mtime_ns, read_state(open_run(path).checkpoint_path)
     again = nas_here("run", RECIPE, "--model", DIGITS, "--out", path, "--json", *overrides(*SHORT))
     assert again.code == 0, again.stderr
-    assert {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")} == before
+    assert (network.stat().st_mtime_ns, read_state(open_run(path).checkpoint_path)) == before
 
 
 def test_another_network_does_not_take_over_a_run(finished, nas_here):
     path, _ = finished
-    given = ("--model", f"{HERE}:other_digits", "--out", path, *overrides(*SHORT))
+    given = ("--model", UNTRAINED, "--out", path, *overrides(*SHORT))
     nas_here("run", RECIPE, *given).assert_refused("other_digits", "choose another --out")
 
 
@@ -151,7 +152,7 @@ def test_a_run_is_moved_with_its_network(finished, tmp_path):
 
 
 def test_elasticize_says_what_can_be_chosen_what_stays_and_why(nas_here):
-    answer = nas_here("elasticize", DIGITS)
+    answer = nas_here("elasticize", UNTRAINED)
     assert answer.code == 0, answer.stderr
     for words in ("stem.0.width", "8, 12, 16", "blocks.depth", "head", "the size of an output"):
         assert words in answer.stdout
@@ -161,7 +162,7 @@ def test_elasticize_says_what_can_be_chosen_what_stays_and_why(nas_here):
 
 def test_elasticize_as_json_is_what_the_space_is(nas_here, elastic, tmp_path):
     folder = tmp_path / "network"
-    answer = nas_here("elasticize", DIGITS, "--json", "--out", folder)
+    answer = nas_here("elasticize", UNTRAINED, "--json", "--out", folder)
     described, space = answer.json, elastic.space
     assert described["space"] == space.name
     assert described["num_architectures"] == space.num_architectures
@@ -176,7 +177,7 @@ def test_elasticize_as_json_is_what_the_space_is(nas_here, elastic, tmp_path):
 
 def test_settings_of_elasticize_reach_it(nas_here):
     given = ("--fixed", "stem.*", "--options", "blocks.0.*=0.75", "--widths", "0.5", "--json")
-    described = nas_here("elasticize", DIGITS, *given, "--keep-depths").json
+    described = nas_here("elasticize", UNTRAINED, *given, "--keep-depths").json
     options = {d["name"]: d["options"] for d in described["dimensions"]}
     assert options == {"blocks.0.0.width": [20, 24], "blocks.1.0.width": [12, 24]}
     assert ["stem.0", "named as fixed"] in [[s["name"], s["reason"]] for s in described["stays"]]
@@ -184,10 +185,10 @@ def test_settings_of_elasticize_reach_it(nas_here):
 
 def test_elasticize_writes_over_its_own_folders_only(nas_here, tmp_path):
     folder = tmp_path / "network"
-    assert nas_here("elasticize", DIGITS, "--out", folder).code == 0
-    assert nas_here("elasticize", DIGITS, "--out", folder).code == 0
+    assert nas_here("elasticize", UNTRAINED, "--out", folder).code == 0
+    assert nas_here("elasticize", UNTRAINED, "--out", folder).code == 0
     (folder / "thesis.txt").write_text("mine")
-    refused = nas_here("elasticize", DIGITS, "--out", folder)
+    refused = nas_here("elasticize", UNTRAINED, "--out", folder)
     refused.assert_refused("holds something else", "--out")
 
 
@@ -196,14 +197,16 @@ def test_a_budget_is_judged_by_a_profile_of_the_space(finished, nas_here):
     profile = next(path.glob("profile*.json"))
     for budget, reach in ((1000, True), (1e-9, False)):
         answer = nas_here(
-            "elasticize", DIGITS, "--profile", profile, "--latency-ms", budget, "--json"
+            "elasticize", UNTRAINED, "--profile", profile, "--latency-ms", budget, "--json"
         )
         assert answer.code == 0, answer.stderr
         assert answer.json["within_reach"] is reach
         assert answer.json["members"]["smallest"]["predicted_latency_ms"] > 0
     other = nas_here("elasticize", f"{HERE}:seven_classes", "--profile", profile)
-    other.assert_refused("seven-classes" if "seven-classes" in other.stderr else "digits-")
-    nas_here("elasticize", DIGITS, "--latency-ms", 1).assert_refused("--latency-ms needs --profile")
+    other.assert_refused("digits-")
+    nas_here("elasticize", UNTRAINED, "--latency-ms", 1).assert_refused(
+        "--latency-ms needs --profile"
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,17 +236,16 @@ def test_functions_that_return_something_else_are_refused(name, words):
         ("--widths", ""),
         ("--widths", "0"),
         ("--fixed", "nothing.*"),
-        ("--options", "nothing.*=0.5"),
         ("--profile", "nowhere.json"),
     ],
 )
 def test_bad_options_of_elasticize_are_refused(nas_here, arguments):
-    nas_here("elasticize", DIGITS, *arguments).assert_refused()
+    nas_here("elasticize", UNTRAINED, *arguments).assert_refused()
 
 
 def test_random_numbers_of_the_caller_go_on(elastic):
     before = torch.get_rng_state()
-    elastic_network(f"{HERE}:other_digits")
+    elastic_network(UNTRAINED)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -261,7 +263,8 @@ def test_a_run_begins_with_the_network_as_it_was(run):
     (original,) = load_teachers(run)
     (images,) = input_tensors(run.data, run.data.validation)
     with torch.no_grad():
-        assert torch.equal(largest(images), original.network.eval()(images.contiguous()))
+        taught = original.network.eval()(images)  # which lays its weights out otherwise
+        torch.testing.assert_close(taught, largest(images), rtol=1e-4, atol=1e-4)
     assert accuracy_of(largest, run) > 0.6
 
 
@@ -289,6 +292,7 @@ def test_a_run_outlives_the_folder_that_it_was_made_of(tmp_path, network_folder)
     run = new_run(tmp_path / "run", folder)
     shutil.rmtree(folder)
     again = pipeline.create_run(tmp_path / "run", recipe_of(folder))
+    pipeline.dry_run(again.path, steps=1, samples=8)
     assert again.space.name == run.space.name
     pipeline.train(again)
     assert load_supernet(open_run(run.path)).space.name == run.space.name
@@ -329,8 +333,8 @@ def test_one_shot_tells_what_subnets_are_worth_untrained(run, nas_here, tmp_path
 def test_train_takes_a_model_and_a_folder_left_by_a_kill(nas_here, tmp_path):
     """A process that ended between the network and run.json left the network alone."""
     path = tmp_path / "run"
-    elastic = elastic_network(f"{HERE}:other_digits")
-    write_network(elastic, path / "network", f"{HERE}:other_digits")
+    elastic = elastic_network(UNTRAINED)
+    write_network(elastic, path / "network", UNTRAINED)
     (path / ".run.json.7.tmp").write_text("{")
     (path / "network" / ".space.json.7.tmp").write_text("{")
     given = ("--model", DIGITS, "--out", path, *overrides(*SHORT))
@@ -384,6 +388,14 @@ def test_weights_that_are_absent_or_damaged_are_refused(tmp_path, network_folder
         assert len(str(error.value).splitlines()) <= 2
 
 
+def test_a_dry_run_begins_with_the_network_and_its_teacher(network_folder, run):
+    """Of a recipe, of which nothing is written, and of a run."""
+    recipe = recipe_of(network_folder, training={"teachers": ["original"]})
+    for given in (recipe, run.path):
+        assert pipeline.dry_run(given, steps=1, samples=256).peak_bytes > 0
+    assert not (run.path / "supernet").exists() or not list((run.path / "supernet").iterdir())
+
+
 # --- data -----------------------------------------------------------------------------------------
 
 
@@ -414,7 +426,7 @@ def test_other_numbers_of_channels_are_refused(tmp_path, data, words):
 def test_space_names_are_folders_only_where_they_say_so(tmp_path):
     with pytest.raises(InputError, match="unknown space"):
         check_recipe({"space": {"name": str(tmp_path)}})
-    with pytest.raises(InputError, match="holds no space.json"):
+    with pytest.raises(InputError, match=r"holds no space\.json"):
         pipeline.create_run(
             tmp_path / "run", check_recipe({"space": {"name": f"file:{tmp_path / 'nothing'}"}})
         )
