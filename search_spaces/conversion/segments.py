@@ -104,7 +104,7 @@ class _Cutter:
         for i in reversed(range(len(self._operations))):
             members = np.flatnonzero(self._segment == self._segment[i]).tolist()
             value = self._operations[i].result
-            readers = self._readers.get(id(value), ())
+            readers = self._readers.get(id(value), [])
             only_views = all(self._operations[m].kind in VIEWS for m in members)
             if members[-1] != i or not only_views or id(value) in self._returned:
                 continue
