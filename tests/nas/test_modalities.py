@@ -61,7 +61,6 @@ def job(request, tmp_path_factory):
         "profile.num_held_out=3",
         "training.warm_up_epochs=0.5",
         "search.generations=2",
-        "search.budget=100%",  # whatever disturbs this machine meanwhile
     )
     result = nas.run(out=path, overrides=(*TINY, *small, *JOBS[request.param]))
     return request.param, path, result
