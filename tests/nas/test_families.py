@@ -1,7 +1,7 @@
 """One small job of every family on real data, from training to a file that verifies."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 import nas
 from nas.data import Dataset
+from nas.data.docstrings import docstrings
 from nas.exporting.manifest import Manifest
 from nas.exporting.verify import verify_folder
 from nas.results import RunResult
@@ -83,6 +84,14 @@ class Job:
         images = torch.from_numpy(((raw[0] / 255 - mean) / std).astype(np.float32))
         size = (steps.height, steps.width)
         return (F.interpolate(images, size, mode="bilinear", antialias=True).numpy(),)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def docstrings_are_read_once():
+    """They lie in thousands of files, and a job reads its data several times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.data.tokens.docstrings", cache(docstrings))
+        yield
 
 
 def finish(name: str, path: Path) -> Job:
