@@ -99,14 +99,14 @@ def finish(name: str, path: Path) -> Job:
     return Job(name, path, nas.run(out=path, overrides=settings))
 
 
-CELLS_ALIKE = ("nasnet-digits", "nasbench-macro-digits")  # other cells go through the same job
+# others like them go through the same job: of convolutions (in `finished`), transformers, cells
+ALIKE = ("resnet-digits", "vit-digits", "nasnet-digits", "nasbench-macro-digits")
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.slow if name in CELLS_ALIKE else ())
-        for name in FAMILIES
+        pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in FAMILIES
     ],
 )
 def job(request, tmp_path_factory) -> Job:

@@ -129,7 +129,7 @@ def test_a_measurement_out_of_time_is_of_no_use_yet_and_goes_on(tmp_path, nas_co
     monkeypatch.setattr(measure_plan, "Session", ticking)
     out = tmp_path / "here" / "p.json"
     small = {"num_calibration": 5, "num_held_out": 2, "max_specs": 3, "passes": 2}
-    with pytest.raises(InputError, match=r"too few.* minutes: .*goes on"):
+    with pytest.raises(InputError, match=r"too few.*--minutes: .*goes on"):
         measure_known_profile("mobilenet-digits", {**small, "minutes": 0.1}, (), out=out)
     assert not out.exists()
     kept = windows(out.with_suffix(".windows.jsonl"))
