@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from nas.cli_bench import bench_app
+from nas.cli_network import elasticize, one_shot
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
-from nas.cli_network import elasticize, one_shot
 from nas.cli_train import (
     Model,
     Out,

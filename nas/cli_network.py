@@ -38,6 +38,13 @@ def elasticize(
     keep_kernels: Annotated[
         bool, typer.Option("--keep-kernels", help="Let no kernel be smaller.")
     ] = False,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            metavar="python:...",
+            help="A function returning inputs and class numbers: sorts channels to first order.",
+        ),
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="A profile of its space, to predict latencies by.")
     ] = None,
@@ -72,6 +79,7 @@ def elasticize(
         options=dict(map(_option, options or ())),
         depths=not keep_depths,
         kernels=not keep_kernels,
+        samples=samples,
     )
     if as_json:
         print_json(described)

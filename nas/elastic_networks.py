@@ -23,11 +23,12 @@ NUM_SAMPLES = 10_000  # of architectures, for the middle one
 EXAMPLE = "return network, torch.randn(1, 3, 224, 224)"
 
 
-def elastic_network(name: str, **settings: Any) -> Elastic:
+def elastic_network(name: str, samples: str | None = None, **settings: Any) -> Elastic:
     """Call a user's function, and make the network that it returns elastic.
 
     Args:
         name: `python:package.module:function`, which returns a network and an example input.
+        samples: the same, returning inputs and targets to judge channels by.
         settings: of `elasticize`.
 
     Raises:
@@ -44,6 +45,8 @@ def elastic_network(name: str, **settings: Any) -> Elastic:
         got = type(returned).__name__
         raise InputError(f"{name}: expected a network and an example input ({EXAMPLE}), got {got}")
     network, example = returned
+    if samples is not None:
+        settings["samples"] = call(samples, python_function(samples))
     try:
         return elasticize(network, example, **settings)
     except InputError as error:

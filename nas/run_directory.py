@@ -24,7 +24,6 @@ from search_spaces.catalogue import FILE_PREFIX, is_file_name
 from search_spaces.conversion.space_file import SPACE_NAME, WEIGHTS_NAME
 from search_spaces.python_name import is_python_name, source_sha256
 
-
 NETWORK_NAME = "network"
 
 
@@ -116,7 +115,7 @@ class Run:
 
     @property
     def space_name(self) -> str:
-        """What `build_space` calls the run's space; of a network made elastic, the run's own copy."""
+        """What `build_space` calls the space; of a network made elastic, the run's own copy."""
         named = self.recipe.space.name
         return f"{FILE_PREFIX}{self.network_path}" if is_file_name(named) else named
 

@@ -77,8 +77,8 @@ def is_file_name(name: str) -> bool:
 
 
 def build_space(name: str, /, **settings: int) -> SearchSpace:
-    """Build a space of the catalogue, of the user's own function (`python:module:function`), or of a
-    network that was made elastic (`file:FOLDER`).
+    """Build a space of the catalogue, of the user's own function (`python:module:function`), or of
+    a network that was made elastic (`file:FOLDER`).
 
     Args:
         settings: of the builder; its defaults without, or typical values where it has none.

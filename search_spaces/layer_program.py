@@ -1,7 +1,7 @@
 """A layer as a small program: operations in order, with sizes that architectures choose.
 
-What a network that others wrote is cut into. It is plain data: a word of JSON in the layer's spec, so
-profiles, kits and runs need nothing of the network's own code.
+What a network that others wrote is cut into. It is plain data: a word of JSON in the layer's spec,
+so profiles, kits and runs need nothing of the network's own code.
 """
 
 import json
@@ -83,7 +83,7 @@ class Program:
     @property
     def chosen(self) -> set[Chosen]:
         """All chosen sizes it refers to."""
-        shapes = [one.shape for one in (*self.inputs, *self.steps)]
+        shapes = [one.shape for one in self.inputs] + [step.shape for step in self.steps]
         shapes += [axes for step in self.steps for axes in step.weights.values()]
         factors = (f for axes in shapes for axis in axes for term in axis for f in term)
         return {factor for factor in factors if isinstance(factor, Chosen)}

@@ -1,17 +1,21 @@
 """Which axes of which tensors must have the same channels: atoms that merge and split.
 
-Every axis is a sum (concatenation) of products (flattened axes) of atoms. Two axes that are added up are
-one, so their atoms are too; a reshape splits an atom into the factors that it makes of it. What is
-left at the end, of atoms that no operation fixed, are the widths that can be chosen.
+Every axis is a sum (concatenation) of products (flattened axes) of atoms. Two axes that are added
+up are one, so their atoms are too; a reshape splits an atom into the factors that it makes of it.
+What is left at the end, of atoms that no operation fixed, are the widths that can be chosen.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from math import prod
 
 BATCH_SIZE = 1009
-"""The batch that networks are traced with: a prime that is no other size, so that it can be told apart
-in every product of sizes.
+"""The batch that networks are traced with: a prime that is no other size, so that it can be told
+apart in every product of sizes.
 """
+
+
+_COUNTER = count()  # of atoms, in the order of the network
 
 
 class Atom:
@@ -28,6 +32,7 @@ class Atom:
         self, size: int, fixed: str | None = None, name: str = "", noun: str = "width"
     ) -> None:
         self.size, self.fixed, self.name, self.noun = size, fixed, name, noun
+        self._number = next(_COUNTER)
         self._same: Atom | None = None
         self._parts: tuple[Atom, ...] | None = None
 
@@ -62,6 +67,8 @@ class Atom:
         if first is second:
             return
         assert first.size == second.size, "sizes that differ cannot be the same"
+        if second._number < first._number:  # the earlier one gives the name
+            first, second = second, first
         first.fixed = first.fixed or second.fixed
         first.name = first.name or second.name
         if second.noun != "width":
@@ -72,6 +79,8 @@ class Atom:
 BATCH = Atom(BATCH_SIZE, "the batch")
 AtomTerm = tuple[Atom, ...]
 AtomAxis = tuple[AtomTerm, ...]
+ONE: AtomAxis = ((),)
+"""An axis of length 1."""
 
 
 def fixed_axis(size: int, reason: str) -> AtomAxis:
@@ -119,7 +128,7 @@ def _unify_terms(first: AtomTerm, second: AtomTerm, where: str) -> None:
             continue
         large, small, rest = (one, other, ones) if one.size > other.size else (other, one, others)
         if large.size % small.size:
-            fix(((large, small, *ones, *others),), f"{where} joins sizes that do not fit")
+            fix([((large, small, *ones, *others),)], f"{where} joins sizes that do not fit")
             return
         large.split(small.size)
         whole = large.leaves()  # the outer part alone where the inner one is 1

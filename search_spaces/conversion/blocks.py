@@ -36,8 +36,7 @@ class Stage:
     def name(self) -> str:
         """Path of what holds the blocks."""
         first = self.blocks[0].module
-        parent = first.rpartition(".")[0] if len(self.blocks) > 1 else first
-        return parent or first or "network"
+        return first.rpartition(".")[0] or first or "network"
 
     @property
     def least_depth(self) -> int:

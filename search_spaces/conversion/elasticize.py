@@ -1,29 +1,32 @@
 """A trained network becomes a search space and a supernet that holds it."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces.conversion.axes import Atom, leaves, size_of
 from search_spaces.conversion.blocks import Stage, find_stages
-from search_spaces.conversion.choices import Choice, axes_of, choices
-from search_spaces.conversion.graph import NetworkGraph, Value
+from search_spaces.conversion.choices import axes_of, choices
+from search_spaces.conversion.graph import NetworkGraph
 from search_spaces.conversion.importance import sort_by_importance
-from search_spaces.conversion.layers import Layer, Width, write_layer
-from search_spaces.conversion.rules import Reader
+from search_spaces.conversion.layers import Layer
+from search_spaces.conversion.plan_builder import PlanBuilder
+from search_spaces.conversion.reader import Reader
+from search_spaces.conversion.sameness import check_same
 from search_spaces.conversion.segments import Segment, batch_position, cut
-from search_spaces.conversion.space_file import SizeChoice, SlotPlan, SpacePlan, versioned_name
+from search_spaces.conversion.space_file import SpacePlan
 from search_spaces.conversion.tracing import Traced, trace
 from search_spaces.elastic.selecting_layer import STATISTICS
 from search_spaces.errors import InputError
-from search_spaces.space import Dimension, SearchSpace
+from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet
 
+Loss = Callable[[Any, Tensor], Tensor]
 WIDTHS = (0.5, 0.75, 1.0)
 
 
@@ -65,6 +68,8 @@ def elasticize(
     options: Mapping[str, Sequence[float]] | None = None,
     depths: bool = True,
     kernels: bool = True,
+    samples: tuple[Tensor | tuple[Tensor, ...], Tensor] | None = None,
+    loss: Loss = F.cross_entropy,
 ) -> Elastic:
     """Find what can be chosen of a trained network, and let smaller ones share its weights.
 
@@ -82,6 +87,10 @@ def elasticize(
         widths: shares of whole widths that can be chosen, ascending; 1 is always one.
         options: pattern of dimensions -> shares for these alone.
         depths, kernels: whether blocks may be left out, and kernels be smaller.
+        samples: inputs and targets, by which the importance of channels is judged to first order:
+            what the loss would lose without them (arXiv:1906.10771); by the size of weights
+            without.
+        loss: of outputs and targets.
 
     Raises:
         InputError: a network that cannot be traced, or of which nothing can be chosen; an example
@@ -104,7 +113,7 @@ def elasticize(
     stages = find_stages(graph) if depths else []
     stages, segments = _cut(graph, [s for s in stages if not _is_named(s, fixed)])
     found = choices(graph, segments, shares, limits)
-    builder = _Builder(type(model).__name__ if name is None else name, graph, stages, segments)
+    builder = PlanBuilder(type(model).__name__ if name is None else name, graph, stages, segments)
     plan, layers = builder.plan(found, example)
     if not plan.dimensions:
         reasons = ", ".join(dict.fromkeys(stay.reason for stay in _stays(graph))) or "no weights"
@@ -113,8 +122,9 @@ def elasticize(
     supernet = Supernet(space)
     _load(supernet, plan, layers, traced, reader.computed)
     elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
-    sort_by_importance(elastic)
-    _check_same(model, elastic, example)
+    gradients = None if samples is None else _gradients(elastic, samples, loss)
+    sort_by_importance(elastic, gradients)
+    check_same(model, space, supernet, example)
     return elastic
 
 
@@ -129,8 +139,6 @@ def _shares(given: Sequence[float], noun: str) -> tuple[float, ...]:
 
 
 def _check_patterns(model: nn.Module, fixed: Sequence[str]) -> None:
-    from fnmatch import fnmatchcase
-
     names = [name for name, _ in [*model.named_modules(), *model.named_parameters()] if name]
     for pattern in fixed:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -139,8 +147,6 @@ def _check_patterns(model: nn.Module, fixed: Sequence[str]) -> None:
 
 
 def _is_named(stage: Stage, fixed: Sequence[str]) -> bool:
-    from fnmatch import fnmatchcase
-
     return any(fnmatchcase(block.module, p) for block in stage.blocks for p in fixed)
 
 
@@ -174,163 +180,31 @@ def _cut(graph: NetworkGraph, stages: list[Stage]) -> tuple[list[Stage], list[Se
         stages = [s for s in stages if not any(id(block) in bad for block in s.blocks)]
 
 
-class _Builder:
-    """Puts dimensions and slots together."""
+def _gradients(
+    elastic: Elastic, samples: tuple[Tensor | tuple[Tensor, ...], Tensor], loss: Loss
+) -> dict[str, Tensor]:
+    """Return the gradients of a loss of the network itself, by the supernet's parameters.
 
-    def __init__(
-        self, name: str, graph: NetworkGraph, stages: list[Stage], segments: list[Segment]
-    ) -> None:
-        self.name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "network"
-        self._graph, self._stages, self._segments = graph, stages, segments
-
-    def plan(
-        self, found: Sequence[Choice], example: tuple[Tensor, ...]
-    ) -> tuple[SpacePlan, list[Layer]]:
-        """Return the space, and the layer of every slot."""
-        depth_of = self._depths()
-        widths = {
-            atom: Width(choice.name, sizes)
-            for choice in found
-            for atom, sizes in choice.sizes.items()
-        }
-        names = self._slot_names()
-        inputs = _input_names(self._graph.inputs, example)
-        read_name = {id(v): n for v, n in zip(self._graph.inputs, inputs, strict=True)}
-        read_name |= {id(s.result): n for s, n in zip(self._segments, names, strict=True)}
-        layers, slots = [], []
-        for name, segment in zip(names, self._segments, strict=True):
-            depth = depth_of.get(segment.operations[-1])
-            segment = self._passing_on(segment, depth is not None)
-            layer = write_layer(self._graph, segment, widths)
-            layers.append(layer)
-            slots.append(
-                SlotPlan(
-                    name=name,
-                    program=layer.program.to_text(),
-                    sizes=tuple(SizeChoice(w.dimension, w.sizes) for w in layer.widths),
-                    reads=tuple(read_name[id(value)] for value in segment.reads),
-                    depth=depth,
-                    orders=tuple(_channel_names(layer.orders, found)),
-                )
-            )
-        used = {choice.dimension for slot in slots for choice in slot.sizes}
-        dimensions = [
-            *(Dimension(name, options) for name, options in self._depth_options().items()),
-            *(self._dimension(choice, depth_of) for choice in found if choice.name in used),
-        ]
-        outputs = {key: read_name[id(value)] for key, value in self._graph.outputs.items()}
-        plan = SpacePlan(
-            name=f"{self.name}-",
-            dimensions=tuple(dimensions),
-            slots=tuple(slots),
-            modality=_modality(example),
-            inputs=tuple(inputs),
-            outputs=outputs,
-            settings=_settings(self._graph, example),
-        )
-        return replace(plan, name=versioned_name(plan)), layers
-
-    def _depth_names(self) -> list[str]:
-        names: list[str] = []
-        for stage in self._stages:
-            name = f"{stage.name}.depth"
-            while name in names:
-                name = f"{stage.blocks[0].module or 'network'}.depth{len(names)}"
-            names.append(name)
-        return names
-
-    def _depth_options(self) -> dict[str, tuple[int, ...]]:
-        return {
-            name: tuple(range(stage.least_depth, len(stage.blocks) + 1))
-            for name, stage in zip(self._depth_names(), self._stages, strict=True)
-        }
-
-    def _depths(self) -> dict[int, tuple[str, int]]:
-        """Return, of operations in blocks that may be left out, the depth they begin at."""
-        return {
-            i: (name, number)
-            for name, stage in zip(self._depth_names(), self._stages, strict=True)
-            for number, block in enumerate(stage.blocks, start=1)
-            if number > stage.least_depth
-            for i in block.operations
-        }
-
-    def _dimension(self, choice: Choice, depth_of: Mapping[int, tuple[str, int]]) -> Dimension:
-        """Return a width; where one block alone has it, it counts only with that block."""
-        atoms = set(choice.atoms)
-        places = {
-            depth_of.get(i)
-            for i, operation in enumerate(self._graph.operations)
-            for weight in operation.weights.values()
-            for axis in weight.axes
-            for term in axis
-            if atoms & set(leaves(term))
-        }
-        active_when = None
-        if len(places) == 1 and (place := places.pop()) is not None:
-            options = self._depth_options()[place[0]]
-            having = frozenset(i for i, depth in enumerate(options) if depth >= place[1])
-            active_when = (place[0], having)
-        return Dimension(choice.name, choice.sizes[choice.atoms[0]], active_when)
-
-    def _passing_on(self, segment: Segment, may_be_absent: bool) -> Segment:
-        """Let a layer that may be absent read first what takes its place."""
-        if not may_be_absent:
-            return segment
-        blocks = [block for stage in self._stages for block in stage.blocks]
-        block = next(b for b in blocks if segment.operations[-1] in b.operations)
-        inside = {id(self._graph.operations[i].result) for i in block.operations}
-        first = next(v for v in segment.reads if v is block.entry or id(v) in inside)
-        reads = (first, *(value for value in segment.reads if value is not first))
-        return replace(segment, reads=reads)
-
-    def _slot_names(self) -> list[str]:
-        names: list[str] = []
-        for segment in self._segments:
-            operations = [self._graph.operations[i] for i in segment.operations]
-            first = next((o for o in operations if o.weights and o.module), operations[-1])
-            base = (first.module or first.kind).replace(".", "_")
-            name, number = base, 1
-            while name in names or name in nn.ModuleDict.__dict__ or hasattr(nn.ModuleDict, name):
-                number += 1
-                name = f"{base}_{number}"
-            names.append(name)
-        return names
-
-
-def _channel_names(orders: Sequence[Atom], found: Sequence[Choice]) -> list[str]:
-    """Name channels so that equal names are the same channels in every layer."""
-    named = {
-        atom: choice.name if i == 0 else f"{choice.name}/{i}"
-        for choice in found
-        for i, atom in enumerate(choice.atoms)
-    }
-    return [named[atom] for atom in orders]
-
-
-def _input_names(values: Sequence[Value], example: tuple[Tensor, ...]) -> list[str]:
-    if _modality(example) == "tokens":
-        return ["ids", "mask", *(value.name for value in values[2:])][: len(values)]
-    return ["input"] if len(values) == 1 else [value.name for value in values]
-
-
-def _modality(example: tuple[Tensor, ...]) -> str:
-    first = example[0]
-    if not first.is_floating_point():
-        return "tokens"
-    return "image" if first.ndim == 4 else "sequence"
-
-
-def _settings(graph: NetworkGraph, example: tuple[Tensor, ...]) -> dict[str, int]:
-    """Return what the data must agree with."""
-    settings = {}
-    if len(graph.outputs) == 1:
-        (output,) = graph.outputs.values()
-        if len(output.axes) == 2:
-            settings["num_classes"] = size_of(output.axes[1])
-    if _modality(example) == "image":
-        settings["input_channels"] = example[0].shape[1]
-    return settings
+    Raises:
+        InputError: samples that the network or the loss does not take.
+    """
+    largest = elastic.space.decode(elastic.space.largest()[0])
+    network = elastic.supernet.extract(largest).eval()
+    inputs, targets = samples
+    try:
+        outputs = network(*(inputs if isinstance(inputs, tuple) else (inputs,)))
+        loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"samples: expected inputs and targets that network and loss take, n of each: {first}"
+        ) from error
+    found = {}
+    for name, parameter in network.named_parameters():
+        slot, _, rest = name.partition(".")
+        if parameter.grad is not None:
+            found[f"slots.{slot}.shared.{rest}"] = parameter.grad
+    return found
 
 
 def _load(
@@ -383,51 +257,3 @@ def _notes(graph: NetworkGraph, traced: Traced) -> list[str]:
     if unknown:
         notes.append(f"kept as they are: {', '.join(sorted(unknown))}")
     return notes
-
-
-def _check_same(model: nn.Module, elastic: Elastic, example: tuple[Tensor, ...]) -> None:
-    """Check that the largest architecture answers as the network does, at two sizes of the batch.
-
-    Raises:
-        InputError: it does not.
-    """
-    import copy
-
-    network = copy.deepcopy(model).cpu().eval()
-    largest = elastic.space.decode(elastic.space.largest()[0])
-    subnet = elastic.supernet.extract(largest).eval()
-    for size in (2, 3):
-        batch = tuple(torch.cat([t.detach().cpu()] * size)[:size] for t in example)
-        with torch.no_grad(), _plain_attention():
-            expected, found = _tensors(network(*batch)), _tensors(subnet(*batch))
-        for one, other in zip(expected, found, strict=True):
-            if one.shape != other.shape or not torch.equal(one.nan_to_num(), other.nan_to_num()):
-                difference = (
-                    f"by up to {(one - other).abs().max():.2g}"
-                    if one.shape == other.shape
-                    else f"in shape: {tuple(one.shape)}, {tuple(other.shape)}"
-                )
-                raise InputError(
-                    f"the network answers otherwise once it is traced ({difference}, batch "
-                    f"{len(batch[0])}): it depends on something beside its inputs and weights, such "
-                    "as the size of the batch or random numbers"
-                )
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Keep torch's encoder layers from their fused kernel, which rounds otherwise than they do in
-    training.
-    """
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _tensors(outputs: Any) -> list[Tensor]:
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return list(outputs.values()) if isinstance(outputs, dict) else list(outputs)

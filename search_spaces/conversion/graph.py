@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from search_spaces.conversion.axes import AtomAxis
 
 
@@ -57,3 +59,22 @@ class NetworkGraph:
     operations: list[Operation]
     outputs: dict[str, Value]
     kernels: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor of the network itself: a parameter, a buffer, or what follows from buffers alone."""
+
+    source: str
+    tensor: Tensor
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A tensor cut along an axis, not yet taken apart."""
+
+    value: Value
+    dim: int
+    lengths: tuple[int, ...]
+    drop: bool = False  # the axis, where each part is one position

@@ -21,8 +21,8 @@ def sort_by_importance(elastic: "Elastic", gradients: Mapping[str, Tensor] | Non
     largest network does not.
 
     Args:
-        gradients: of a loss, by the names of the supernet's parameters: a channel then counts by what
-            the loss would lose with it, to first order (|sum of weight x gradient|,
+        gradients: of a loss, by the names of the supernet's parameters: a channel then counts by
+            what the loss would lose with it, to first order (|sum of weight x gradient|,
             arXiv:1906.10771); without, by the L1 norm of its weights (arXiv:1608.08710).
     """
     scores: dict[str, Tensor] = {}

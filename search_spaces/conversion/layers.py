@@ -84,7 +84,8 @@ class _Writer:
             self._number[id(value)] = i
         self._num_inputs = len(inputs)
         for value in segment.reads:  # as the network has it
-            if position := batch_position(value):
+            position = batch_position(value) or 0
+            if position:
                 order = [*range(1, position + 1), 0, *range(position + 1, len(value.axes))]
                 self._permute(value, order, [self._axis(axis) for axis in value.axes])
         sources: dict[str, str] = {}
@@ -92,7 +93,8 @@ class _Writer:
         for i in segment.operations:
             self._write(self._graph.operations[i], sources, statistics)
         result = segment.result
-        if position := batch_position(result):
+        position = batch_position(result) or 0
+        if position:
             rest = [d for d in range(len(result.axes)) if d != position]
             order = [position, *rest]
             self._permute(result, order, [self._axis(result.axes[d]) for d in order])

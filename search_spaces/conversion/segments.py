@@ -118,7 +118,7 @@ class _Cutter:
 
     def _merge_results(self) -> bool:
         """Join a segment that has several results, or one without a batch, to what reads them."""
-        for name in np.unique(self._segment):
+        for name in np.unique(self._segment).tolist():
             results = self._results(name)
             if len(results) > 1 or any(batch_position(value) is None for value in results):
                 readers = [i for v in results for i in self._readers.get(id(v), ())]
@@ -141,7 +141,7 @@ class _Cutter:
 
     def _listed(self) -> list[Segment]:
         members: dict[int, list[int]] = {}
-        for i, name in enumerate(self._segment):
+        for i, name in enumerate(self._segment.tolist()):
             members.setdefault(name, []).append(i)
         used = {name: ones for name, ones in members.items() if self._results(name)}
         segments = []

@@ -142,9 +142,9 @@ def _where(error: Exception) -> str:
         reason = f"{kind}: {(text.strip().splitlines() or [''])[0][:160]}"
     line = ""
     if own:
-        file, number, function, code = own[-1]
+        file, number, _, code = own[-1]
         line = f" at {file}:{number} ({code.strip()[:80]})"
     return (
-        f"the network cannot be traced{line}: {reason}. Write that part without decisions on values "
-        "(torch.where), or make the rest elastic: pass the part before or after it as the network"
+        f"the network cannot be traced{line}: {reason}. Write that part without decisions on "
+        "values (torch.where), or pass the part before or after it as the network"
     )

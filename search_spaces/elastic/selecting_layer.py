@@ -26,10 +26,10 @@ class SelectingLayer(ElasticLayer):
     """Shares the weights of a program: a narrow spec takes the first channels in an order of
     importance, and has them in the order in which they lie.
 
-    So the widest spec has the weights as they are, bit for bit, whatever the order; and what lies in
-    groups (a concatenation, heads, flattened pixels) is selected group by group. Orders are buffers:
-    `orders[i]` lists the channels of the program's order i, the most important first. Norms have the
-    running statistics that their network came with, until they are calibrated.
+    So the widest spec has the weights as they are, bit for bit, whatever the order; and what lies
+    in groups (a concatenation, heads, flattened pixels) is selected group by group. Orders are
+    buffers: `order_i` lists the channels of the program's order i, the most important first. Norms
+    have the running statistics that their network came with, until they are calibrated.
 
     Args:
         specs: of one program.
@@ -53,8 +53,8 @@ class SelectingLayer(ElasticLayer):
         self.get_buffer(f"order_{number}").copy_(order)
 
     def slice(self, spec: LayerSpec) -> dict[str, Tensor]:
-        """Return the weights of `spec`, by parameter name of the plain module: the shared ones where
-        it takes all of them, otherwise copies that gradients pass through.
+        """Return the weights of `spec`, by parameter name of the plain module: the shared ones
+        where it takes all of them, otherwise copies that gradients pass through.
         """
         sizes = _sizes(spec)
         taken = self._taken(sizes)

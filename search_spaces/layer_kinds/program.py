@@ -129,7 +129,7 @@ def _peak(program: Program, sizes: Sizes, kept: tuple[bool, ...]) -> int:
     ]
     owners = [o for o in range(given + end) if owner[o] == o]
     begins = [max(o - given, 0) for o in owners]
-    return max(
+    most: int = max(
         sum(
             elements[o]
             for o, begin, last in zip(owners, begins, ends, strict=True)
@@ -137,6 +137,7 @@ def _peak(program: Program, sizes: Sizes, kept: tuple[bool, ...]) -> int:
         )
         for i in range(end)
     )
+    return most
 
 
 def _inputs(f: Fields) -> tuple[TensorSpec, ...]:

@@ -121,7 +121,8 @@ def _group_norm(place: _Place) -> fx.Node:
 
 
 def _embedding(place: _Place) -> fx.Node:
-    return place.module(nn.Embedding(*place.weight("weight")))
+    rows, width = place.weight("weight")
+    return place.module(nn.Embedding(rows, width))
 
 
 def _parameter(place: _Place) -> fx.Node:
@@ -216,7 +217,8 @@ def _of_torch(place: _Place) -> fx.Node:
 
     function = torch_operation(place.setting("name"))
     arguments = [given(one) for one in place.setting("arguments")]
-    return place.function(function, *arguments, **dict(place.setting("keywords")))
+    keywords = {key: given(value) for key, value in place.setting("keywords").items()}
+    return place.function(function, *arguments, **keywords)
 
 
 def torch_operation(name: str) -> Any:
