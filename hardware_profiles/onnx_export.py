@@ -53,6 +53,12 @@ def exported_by_torch(
         UnknownOperationError: the exporter is at a loss as well, needs a later opset, or gives a
             file that answers otherwise than the module.
     """
+    try:
+        import onnxscript  # noqa: F401  torch loads it, and says less where it is missing
+    except ImportError:
+        raise UnknownOperationError(
+            "torch's exporter needs onnxscript: pip install onnxscript"
+        ) from None
     network = copy.deepcopy(module).cpu().eval()
     try:
         with torch.no_grad(), _quiet():
@@ -77,11 +83,18 @@ def exported_by_torch(
     except Exception as error:
         if isinstance(error, UnknownOperationError):
             raise
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UnknownOperationError(f"torch's exporter: {type(error).__name__}: {first}") from error
+        raise UnknownOperationError(f"torch's exporter: {_reason(error)}") from error
     if not same or len(model.graph.output) != len(outputs):
         raise UnknownOperationError("torch's exporter gives a file that answers otherwise")
     return model
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what began it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _example(inputs: Mapping[str, TensorSpec], batch: int) -> tuple[Tensor, ...]:

@@ -6,13 +6,16 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from hardware_profiles.onnx_operations.call import Form
+from hardware_profiles.onnx_operations.convolution import BatchNorm
 from search_spaces import TensorSpec
 
 DTYPES = {"float32": torch.float32, "int64": torch.int64}
 BATCHES = (2, 3)  # sizes that differ between them are what the batch decides
+SAME = (BatchNorm, nn.ReLU, nn.Hardtanh, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Hardswish, nn.LayerNorm)
+"""Layers that give what has the form of what they read; passed over, as torch is slow on some."""
 LONGER = 8  # likewise, by how much free axes grow
 
 
@@ -30,6 +33,16 @@ class Forms:
     def of(self, node: fx.Node) -> Form | None:
         """Return the form of what a node gives; None where it is no tensor, or cannot be told."""
         return self._forms.get(node)
+
+    def rank(self, node: fx.Node) -> int | None:
+        """Return how many axes it has, from the node alone where that says so."""
+        if node.op == "get_attr":
+            return int(attribute(self._traced, node).ndim)
+        sizes = node.args[1:]
+        if node.op == "call_method" and node.target in ("permute", "reshape", "view") and sizes:
+            return len(sizes[0]) if isinstance(sizes[0], (list, tuple)) else len(sizes)
+        form = self.of(node)
+        return None if form is None else len(form.sizes)
 
     @cached_property
     def _forms(self) -> dict[fx.Node, Form]:
@@ -60,6 +73,13 @@ class Forms:
         return reader.results
 
 
+def attribute(traced: fx.GraphModule, node: fx.Node) -> Tensor:
+    """Return the tensor that a node of a network's own weights stands for."""
+    owner, _, name = str(node.target).rpartition(".")
+    tensor: Tensor = getattr(traced.get_submodule(owner), name)
+    return tensor
+
+
 class _Reader(fx.Interpreter):
     """Runs a network on tensors without numbers, its weights replaced by such."""
 
@@ -79,6 +99,8 @@ class _Reader(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.module.get_submodule(str(target))
+        if isinstance(module, SAME):
+            return args[0]
         named = chain(module.named_parameters(), module.named_buffers())
         state = {name: _without_numbers(tensor) for name, tensor in named}
         return torch.func.functional_call(module, state, args, kwargs)

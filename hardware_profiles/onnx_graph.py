@@ -15,7 +15,7 @@ from onnx import helper
 from torch import fx, nn
 from torch._ops import OpOverload
 
-from hardware_profiles.onnx_forms import Forms
+from hardware_profiles.onnx_forms import Forms, attribute
 from hardware_profiles.onnx_operations import (
     FUNCTIONS,
     METHODS,
@@ -26,7 +26,7 @@ from hardware_profiles.onnx_operations import (
     Graph,
     UnknownOperationError,
 )
-from hardware_profiles.onnx_operations.call import Form, Read, constant_array
+from hardware_profiles.onnx_operations.call import Read, constant_array
 from hardware_profiles.onnx_operations.convolution import BatchNorm, Convolution, emit_convolution
 from hardware_profiles.profile_device import SHAPES_KEY
 from search_spaces import TensorSpec
@@ -121,7 +121,7 @@ def emitted_model(
         ir_version=IR_VERSION,
         producer_name="supernet-engine",
     )
-    _infer_output_shapes(model, graph.ranks)
+    _infer_output_shapes(model, graph)
     return model
 
 
@@ -152,12 +152,8 @@ def _name_outputs(
         graph.add("Identity", [names[result]], name)
 
 
-def _infer_output_shapes(model: Any, ranks: Mapping[str, int]) -> None:
-    """State the shapes of the outputs, which also proves that the graph fits together.
-
-    Args:
-        ranks: numbers of axes that tensors must have.
-    """
+def _infer_output_shapes(model: Any, graph: Graph) -> None:
+    """State the shapes of the outputs, which also proves that the graph fits together."""
     try:
         inferred = onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=True
@@ -166,13 +162,23 @@ def _infer_output_shapes(model: Any, ranks: Mapping[str, int]) -> None:
         raise UnknownOperationError(f"no ONNX emission: {str(error).splitlines()[0]}") from None
     for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
         output.CopyFrom(found)
-    graph = inferred.graph
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        found_rank = len(value.type.tensor_type.shape.dim)
-        if ranks.get(value.name, found_rank) != found_rank:
-            raise UnknownOperationError(
-                f"no ONNX emission: {value.name} has {found_rank} axes, not {ranks[value.name]}"
-            )
+    if graph.ranks or graph.types:
+        _check_expected(inferred.graph, graph)
+
+
+def _check_expected(inferred: Any, graph: Graph) -> None:
+    """Check that tensors have the axes and types that emitters counted on."""
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    ranks |= {tensor.name: len(tensor.dims) for tensor in inferred.initializer}
+    types |= {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    for noun, expected, found in (("axes", graph.ranks, ranks), ("type", graph.types, types)):
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise UnknownOperationError(
+                    f"no ONNX emission: {noun} of {name}: {found.get(name)}, not {value}"
+                )
 
 
 def _folded_norms(traced: fx.GraphModule) -> dict[fx.Node, fx.Node]:
@@ -199,7 +205,7 @@ def _emit(
     forms: Forms,
 ) -> None:
     if node.op == "get_attr":
-        graph.constant(names[node], constant_array(_attribute(traced, str(node.target))))
+        graph.constant(names[node], constant_array(attribute(traced, node)))
         return
     call = _call(traced, node, names, forms)
     if isinstance(call.module, Convolution):
@@ -232,9 +238,9 @@ def _call(
             number_first |= not tensors
     given = {key: value for key, value in node.kwargs.items() if isinstance(value, fx.Node)}
 
-    def form_of(name: str) -> Form | None:
-        # of the first: a folded norm has the name of what it follows
-        return forms.of(next(one for one, known in names.items() if known == name))
+    def named(name: str) -> fx.Node:
+        # the first: a folded norm has the name of what it follows
+        return next(one for one, known in names.items() if known == name)
 
     return Call(
         output=names[node],
@@ -246,7 +252,8 @@ def _call(
         number_first=number_first,
         given=_with_names(node.args, names),
         target=node.target,
-        form_of=form_of,
+        form_of=lambda name: forms.of(named(name)),
+        rank_of=lambda name: forms.rank(named(name)),
     )
 
 
@@ -267,8 +274,3 @@ def _emitter(node: fx.Node, module: nn.Module | None) -> Emitter | None:
     if module is None:
         return FUNCTIONS.get(node.target)
     return next((emit for kind, emit in MODULES.items() if isinstance(module, kind)), None)
-
-
-def _attribute(traced: fx.GraphModule, target: str) -> Any:
-    owner, _, name = target.rpartition(".")
-    return getattr(traced.get_submodule(owner), name)

@@ -20,9 +20,7 @@ def _emit_attention(graph: Graph, call: Call) -> None:
     query, key, value, *masks = (*call.inputs, *call.tensors.values())
     if len(masks) > 1 or (masks and causal):
         raise call.refuse("only one mask")
-    name, rank = call.output, 4
-    if causal or not isinstance(scale, float):
-        rank = len(call.sizes(query))
+    name, rank = call.output, call.rank(key)
     if causal:
         (length,), (others,) = (call.fixed_sizes(one, -2)[:1] for one in (query, key))
         allowed = np.tri(length, others, dtype=bool)

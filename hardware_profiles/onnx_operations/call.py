@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 Array = npt.NDArray[Any]
@@ -25,6 +25,7 @@ class Graph:
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
     ranks: dict[str, int] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
 
     def add(self, operation: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node of one output; return the output's name."""
@@ -42,6 +43,10 @@ class Graph:
     def expect_rank(self, name: str, rank: int) -> None:
         """State how many axes a tensor must have; a model in which it has others is refused."""
         self.ranks[name] = rank
+
+    def expect_floats(self, *names: str) -> None:
+        """State that tensors must be float32, likewise: ONNX may reckon otherwise with others."""
+        self.types |= dict.fromkeys(names, TensorProto.FLOAT)
 
     def weight(self, name: str, value: Array) -> str:
         """Add a float32 constant; return its name."""
@@ -72,7 +77,7 @@ class Form:
     dtype: torch.dtype
 
 
-def _unknown_form(name: str) -> Form | None:
+def _unknown(name: str) -> None:
     return None
 
 
@@ -104,7 +109,8 @@ class Call:
     number_first: bool = False
     given: tuple[Any, ...] = ()
     target: Any = None
-    form_of: Callable[[str], Form | None] = _unknown_form
+    form_of: Callable[[str], Form | None] = _unknown
+    rank_of: Callable[[str], int | None] = _unknown
 
     def sizes(self, name: str) -> Sizes:
         """Return the sizes of a tensor.
@@ -128,16 +134,20 @@ class Call:
             raise self.refuse("only sizes that do not change")
         return fixed
 
+    def rank(self, name: str) -> int:
+        """Return how many axes a tensor has.
+
+        Raises:
+            UnknownOperationError: that is not known.
+        """
+        rank = self.rank_of(name)
+        if rank is None:
+            raise self.refuse(f"the axes of {name} are not known")
+        return rank
+
     def axis(self, name: str, axis: int) -> int:
         """Return an axis of a tensor as counted from the front."""
-        return axis if axis >= 0 else axis + len(self.sizes(name))
-
-    def require_floats(self) -> None:
-        """Refuse whole numbers and truth values, with which ONNX reckons otherwise than torch."""
-        for name in (*self.inputs, *self.tensors.values()):
-            form = self.form_of(name)
-            if form is None or form.dtype != torch.float32:
-                raise self.refuse("only float32 numbers")
+        return axis if axis >= 0 else axis + self.rank(name)
 
     def refuse(self, reason: str) -> UnknownOperationError:
         """Build the error for a form of the operation that has no emission."""

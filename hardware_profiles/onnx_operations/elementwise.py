@@ -22,7 +22,7 @@ def simple(operation: str, **attributes: Any) -> Emitter:
 def _binary(operation: str) -> Emitter:
     def emit(graph: Graph, call: Call) -> None:
         if operation == "Div":
-            call.require_floats()  # ONNX rounds the quotients of whole numbers
+            graph.expect_floats(*call.inputs)  # ONNX rounds the quotients of whole numbers
         if call.settings or len(call.inputs) + len(call.arguments) != 2:
             raise call.refuse("only two operands, nothing else")
         names = list(call.inputs)

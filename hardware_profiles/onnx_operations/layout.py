@@ -96,7 +96,7 @@ def _emit_permute(graph: Graph, call: Call) -> None:
 
 def _emit_transpose(graph: Graph, call: Call) -> None:
     arguments = named_arguments(call, "dim0", "dim1")
-    rank = len(call.sizes(call.inputs[0]))
+    rank = call.rank(call.inputs[0])
     axes = list(range(rank))
     first, second = arguments["dim0"], arguments["dim1"]
     axes[first], axes[second] = axes[second], axes[first]
@@ -157,9 +157,9 @@ def _emit_pad(graph: Graph, call: Call) -> None:
         raise call.refuse("only by whole sizes")
     if value is not None and not isinstance(value, (int, float)):
         raise call.refuse(f"a value {value!r}")
-    form = call.form_of(call.inputs[0])
-    if form is not None:  # without, all axes must be named, which the model's shapes tell
-        sizes = [*sizes, *[0] * (2 * len(form.sizes) - len(sizes))]
+    if len(sizes) < 6 or any(sizes[-2:]):  # the first axis, of the batch, may not be among them
+        sizes = [*sizes, *[0] * (2 * call.rank(call.inputs[0]) - len(sizes))]
+    graph.expect_rank(call.output, len(sizes) // 2)
     names = [*call.inputs, graph.integers(f"{call.output}.pads", [*sizes[-2::-2], *sizes[-1::-2]])]
     if value:
         names.append(graph.weight(f"{call.output}.value", np.array(value)))

@@ -54,11 +54,7 @@ def _emit_group_norm(graph: Graph, call: Call) -> None:
         ):
             by_channel = graph.weight(f"{name}.{word}.weight", as_numpy(weight)[:, None])
             normed = graph.add(operation, [normed, by_channel], f"{name}.{word}")
-    sizes = call.sizes(source)[1:]
-    if None in sizes:
-        shape = graph.add("Shape", [source], f"{name}.shape")
-    else:
-        shape = graph.integers(f"{name}.shape", [-1, *(size for size in sizes if size is not None)])
+    shape = graph.add("Shape", [source], f"{name}.shape")
     graph.add("Reshape", [normed, shape], name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import TensorProto
 
 from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, Read
 
@@ -68,7 +69,7 @@ Build = Callable[[_Place], None]
 
 def _emitter(build: Build) -> Emitter:
     def emit(graph: Graph, call: Call) -> None:
-        call.require_floats()
+        graph.expect_floats(*call.inputs, *call.tensors.values())
         build(_Place(graph, call))
 
     return emit
@@ -190,7 +191,7 @@ def _power(place: _Place) -> None:
 def _prelu(place: _Place) -> None:
     """Each channel, on the second axis, has a slope."""
     name, slope = place.value("self"), place.value("weight")
-    rank = len(place.call.sizes(name))
+    rank = place.call.rank(name)
     (channels,) = place.call.fixed_sizes(slope, 0)
     if channels > 1 and rank > 2:
         slope = place.step("Reshape", slope, place.integers(channels, *[1] * (rank - 2)))
@@ -236,7 +237,7 @@ def _pixel_shuffle(place: _Place) -> None:
 
 def _stack(place: _Place) -> None:
     call = place.call
-    rank = len(call.sizes(call.inputs[0])) + 1
+    rank = call.rank(call.inputs[0]) + 1
     axis = int(place["dim"]) % rank
     parts = [place.step("Unsqueeze", name, place.integers(axis)) for name in call.inputs]
     place.result("Concat", *parts, axis=axis)
@@ -299,11 +300,8 @@ def _emit_where(graph: Graph, call: Call) -> None:
     """Choose by truth values, tensors or numbers."""
     place = _Place(graph, call)
     condition, *others = (place[key] for key in ("condition", "self", "other"))
-    for read in (condition, *others):
-        form = call.form_of(read.name) if isinstance(read, Read) else None
-        expected = torch.bool if read is condition else torch.float32
-        if isinstance(read, Read) and (form is None or form.dtype != expected):
-            raise call.refuse("only float32 numbers, chosen by truth values")
+    graph.types[condition.name] = TensorProto.BOOL
+    graph.expect_floats(*(read.name for read in others if isinstance(read, Read)))
     place.result("Where", condition.name, *(place.operand(other) for other in others))
 
 

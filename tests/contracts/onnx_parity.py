@@ -61,7 +61,7 @@ def assert_same_in_onnx(
 
 
 def assert_emitted(module: nn.Module, *shapes: tuple[int, ...]) -> onnx.ModelProto:
-    """Emit a module of float inputs and compare its answers at batches of 1 and 3; return the model.
+    """Emit a module of float inputs, compare its answers at batches of 1 and 3; return the model.
 
     Args:
         shapes: of its inputs, without the batch.

@@ -12,9 +12,7 @@ from tests.contracts.supernet_contract import randomise
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 5), (6, 4, 3), (6, 2, 3, 4)], ids=str)
-@pytest.mark.parametrize(
-    "settings", [(1, 1e-5, True), (2, 0.1, True), (3, 1e-5, False)], ids=str
-)
+@pytest.mark.parametrize("settings", [(1, 1e-5, True), (2, 0.1, True), (3, 1e-5, False)], ids=str)
 def test_group_norms(shape, settings):
     groups, eps, affine = settings
     module = nn.Sequential(nn.GroupNorm(groups, 6, eps, affine))
