@@ -198,7 +198,7 @@ def row(
     accuracies = [score.accuracy for score in scores]
     found = Row(method, trained, name, costs["macs"], costs["num_params"], *accuracies)
     print(
-        f"{method:9} {'fine-tuned' if trained else 'one-shot':10} {name:12} "
+        f"{method:9} {'trained' if trained else 'one-shot':10} {name:12} "
         f"{found.macs / 1e6:6.2f} M  validation {found.validation_accuracy:.2%}  "
         f"test {found.test_accuracy:.2%}",
         flush=True,
@@ -350,7 +350,7 @@ def main() -> None:
         for one in subnets:
             rows.append(row("supernet", trained, one.id, evaluator, run, one))
 
-    plain = nas.create_run(out / "uniform-run", recipe(source, f"file:{folders['uniform']}", 0))
+    plain = nas.create_run(out / "uniform-run", recipe(source, f"file:{folders['uniform']}", 1))
     evaluator = subnet_evaluator(plain, new_supernet(plain))
     for share in SHARES:
         architecture, name = uniform(plain.space, share), f"{share:g}"
