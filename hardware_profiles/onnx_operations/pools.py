@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
-from hardware_profiles.onnx_operations.call import Call, Emitter, Graph
+from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, as_numpy
 
 
 def _emit_average_pool(graph: Graph, call: Call) -> None:
@@ -47,7 +49,7 @@ def _emit_max_pool(graph: Graph, call: Call) -> None:
 
 
 def _emit_adaptive_pool(graph: Graph, call: Call) -> None:
-    """Pool whole axes, or windows of equal sizes where the output's size divides the input's."""
+    """Pool whole axes, or windows: of equal sizes where the output's size divides the input's."""
     pool, rank = call.module, _spatial_axes(call.module)
     operation = "MaxPool" if "Max" in type(pool).__name__ else "AveragePool"
     if getattr(pool, "return_indices", False):
@@ -58,16 +60,35 @@ def _emit_adaptive_pool(graph: Graph, call: Call) -> None:
         graph.add(f"Global{operation}", call.inputs, call.output)
         return
     sizes = call.sizes(call.inputs[0])[-rank:]
-    windows = [_window(call, size, parts) for size, parts in zip(sizes, wanted, strict=True)]
-    graph.add(operation, call.inputs, call.output, kernel_shape=windows, strides=windows)
+    windows = [_window(size, parts) for size, parts in zip(sizes, wanted, strict=True)]
+    if None not in windows:
+        graph.add(operation, call.inputs, call.output, kernel_shape=windows, strides=windows)
+    elif operation == "AveragePool" and None not in sizes:
+        _emit_uneven_averages(
+            graph, call, [parts or size for size, parts in zip(sizes, wanted, strict=True)]
+        )
+    else:
+        raise call.refuse(f"only windows of equal sizes, not {wanted} of {list(sizes)}")
 
 
-def _window(call: Call, size: int | None, parts: int | None) -> int:
+def _window(size: int | None, parts: int | None) -> int | None:
+    """Return the length of windows that are all equal; None where they are not."""
     if parts is None:
         return 1
-    if size is None or size % parts:
-        raise call.refuse(f"only windows of equal sizes, not {parts} of {size}")
-    return size // parts
+    return None if size is None or size % parts else size // parts
+
+
+def _emit_uneven_averages(graph: Graph, call: Call, wanted: Sequence[Any]) -> None:
+    """Emit a product of matrices for every axis: what torch makes of each position alone."""
+    name, sizes = call.inputs[0], call.fixed_sizes(call.inputs[0], 2)
+    for axis, (size, parts) in enumerate(zip(sizes, wanted, strict=True)):
+        shares = as_numpy(F.adaptive_avg_pool1d(torch.eye(size)[None], parts)[0])
+        part = f"{call.output}.axis{axis}"
+        if axis == len(sizes) - 1:
+            name = graph.add("MatMul", [name, graph.weight(f"{part}.shares", shares)], part)
+        else:  # rows
+            name = graph.add("MatMul", [graph.weight(f"{part}.shares", shares.T), name], part)
+    graph.add("Identity", [name], call.output)
 
 
 def _spatial_axes(pool: nn.Module) -> int:

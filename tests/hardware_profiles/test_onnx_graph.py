@@ -375,7 +375,7 @@ def test_later_changes_of_the_module_do_not_reach_the_file(small_net):
 torch.manual_seed(0)  # the modules below are made once, with these weights
 UNKNOWN = {
     "module": nn.Sequential(nn.PReLU()),
-    "pool to 5 x 5": nn.Sequential(nn.AdaptiveAvgPool2d(5)),
+    "greatest of 5 x 5": nn.Sequential(nn.AdaptiveMaxPool2d(5)),
     "norm of images": nn.Sequential(nn.InstanceNorm2d(3, affine=True)),
     "reflected": nn.Sequential(nn.ReflectionPad2d(1)),
     "function": Calls(lambda self, inputs: torch.sin(inputs)),
@@ -443,7 +443,13 @@ def test_free_dimensions_stay_free_and_their_sizes_are_stated():
         np.testing.assert_allclose(found, module(batch).detach().numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_neither_emitter_nor_exporter_knows_is_refused():
+    module = UNKNOWN["greatest of 5 x 5"].eval()
+    with pytest.raises(UnknownOperationError, match=r"output_size=5.*torch's exporter"):
+        onnx_model(module, one_input(*SHAPE))
+
+
+@pytest.mark.parametrize("name", [name for name in UNKNOWN if name != "greatest of 5 x 5"])
 def test_exporter_of_torch_writes_what_no_emitter_knows(name):
     module = randomized(UNKNOWN[name])
     model = onnx_model(module, one_input(*SHAPE), {"space": "digits@1"})
@@ -462,7 +468,7 @@ def test_refusal_names_the_operation():
     with pytest.raises(UnknownOperationError, match="PReLU"):
         emitted_model(UNKNOWN["module"], one_input(*SHAPE))
     with pytest.raises(UnknownOperationError, match="output_size=5"):
-        emitted_model(UNKNOWN["pool to 5 x 5"], one_input(*SHAPE))
+        emitted_model(UNKNOWN["greatest of 5 x 5"], one_input(*SHAPE))
     assert issubclass(UnknownOperationError, NotImplementedError)
 
 

@@ -104,6 +104,20 @@ def test_pools_of_signals_and_of_whole_parts(pool, shape, operation):
     ("pool", "shape"),
     [
         (nn.AdaptiveAvgPool2d(4), (3, 8, 10)),
+        (nn.AdaptiveAvgPool2d((5, None)), SHAPE),
+        (nn.AdaptiveAvgPool2d((13, 3)), SHAPE),
+        (nn.AdaptiveAvgPool1d(5), SIGNAL),
+    ],
+    ids=str,
+)
+def test_averages_of_unequal_windows(pool, shape):
+    assert set(operations(assert_emitted(pool, shape))) == {"MatMul"}
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [
+        (nn.AdaptiveMaxPool2d(4), (3, 8, 10)),
         (nn.AdaptiveMaxPool2d(1, return_indices=True), SHAPE),
         (nn.AdaptiveAvgPool2d(1), SIGNAL),  # to torch an image without a batch
     ],

@@ -4,8 +4,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from hardware_profiles.onnx_graph import IR_VERSION, OPSET, emitted_model, onnx_model
+from hardware_profiles.onnx_graph import (
+    IR_VERSION,
+    OPSET,
+    UnknownOperationError,
+    emitted_model,
+    onnx_model,
+)
 from hardware_profiles.profile_device import onnx_session
 from search_spaces.conversion.elasticize import elasticize
 from tests.contracts.inputs import random_inputs
@@ -33,11 +41,37 @@ def subnets(elastic):
         yield subnet.eval(), inputs
 
 
+class Cubic(nn.Module):
+    """Samples by an operation that no emitter knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, padding=1)
+        self.output = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        hidden = self.second(F.relu(self.first(x)))
+        return self.output(F.interpolate(hidden, scale_factor=2, mode="bicubic"))
+
+
+def test_exporter_of_torch_writes_subnets_that_no_emitter_knows():
+    torch.manual_seed(0)
+    elastic = elasticize(Cubic(), torch.randn(2, 3, 8, 8))
+    with pytest.raises(UnknownOperationError, match="upsample_bicubic2d"):
+        emitted_model(*next(subnets(elastic)))
+    assert_same(elastic, list(subnets(elastic))[:2])
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_subnets_of_converted_networks_compute_the_same(name):
     elastic = converted(name)
+    assert_same(elastic, subnets(elastic))
+
+
+def assert_same(elastic, several):
+    """Compare, and check what the files say of themselves."""
     outputs = tuple(elastic.space.outputs)
-    for subnet, inputs in subnets(elastic):
+    for subnet, inputs in several:
         model = onnx_model(subnet, inputs, {"space": elastic.space.name}, outputs)
         onnx.checker.check_model(model, full_check=True)
         assert model.ir_version == IR_VERSION
