@@ -16,7 +16,7 @@ from nas.subnet.proxy_scores import ProxyScores, drawn_batch
 from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
 from nas.training.starting_weights import load_weights, start_from
-from nas.training.trainer import Judge
+from nas.training.strategy import Judge
 from search_spaces import InputError, Population
 from search_spaces.conversion.space_file import WEIGHTS_NAME
 from search_spaces.residual_norms import zero_last_norms

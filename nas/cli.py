@@ -133,9 +133,9 @@ def run_command(
 
     Example: nas run recipes/own-network-short.toml --model python:mine:network
     """
+    current = create_or_open(recipe, out, overrides, model)
     from nas import pipeline
 
-    current = create_or_open(recipe, out, overrides, model)
     result = pipeline.run_stages(current)
     if as_json:
         print_json(result.model_dump(mode="json"))
@@ -206,9 +206,10 @@ def search(
 
     Example: nas search runs/digits --searcher bayesian --measure 60 --workers 2
     """
-    from nas import pipeline
     from nas.config import read_search_settings
+    from nas.run_file import read_run_file
 
+    read_run_file(run)  # before what takes seconds to import
     given = {
         "budget": None if latency_ms is None else _budget(latency_ms),
         "max_macs": max_macs,
@@ -227,6 +228,8 @@ def search(
     }
     settings = read_search_settings(overrides or ())
     settings |= {key: value for key, value in given.items() if value is not None}
+    from nas import pipeline
+
     result = pipeline.search(run, settings.pop("budget", None), **settings)
     if as_json:
         print_json(result.to_json())
@@ -270,18 +273,21 @@ def export(
 
     Example: nas export runs/digits largest
     """
-    from nas import pipeline
-    from nas.run_directory import open_run
-
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
     if budgets is not None and inherited:
         raise InputError(
             "--inherited goes with ARCH and --front: a search takes fine-tuned weights"
         )
+    from nas.run_file import read_run_file
+
+    read_run_file(run)  # before what takes seconds to import
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
+    from nas import pipeline
+    from nas.run_directory import open_run
+
     opened = open_run(run)  # once, for all of them
     names = pipeline.front_ids(opened) if front else [str(architecture)]
     results = [pipeline.export(opened, name, inherited=inherited) for name in names]
@@ -295,13 +301,14 @@ def export(
 
 
 def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
-    from nas import pipeline
     from nas.config import check_budget
-    from nas.run_directory import open_run
 
     wanted = [_budget(text) for text in budgets]
     for budget in wanted:
         check_budget(budget)
+    from nas import pipeline
+    from nas.run_directory import open_run
+
     opened = open_run(run)  # once, for all of them
     results = [pipeline.search(opened, budget) for budget in wanted]
     if as_json:
@@ -346,6 +353,10 @@ def report(
 
     Example: nas report runs/a --beside runs/b --beside runs/c
     """
+    from nas.run_file import read_run_file
+
+    for one in (run, *(beside or ())):
+        read_run_file(one)  # before what takes seconds to import
     from nas import pipeline
 
     typer.echo(pipeline.report(run, beside or ()))

@@ -140,7 +140,8 @@ def run_of_model(
     from nas.config import load_recipe
     from nas.elastic_networks import elastic_network, write_network
     from nas.pipeline import create_run
-    from nas.run_directory import NETWORK_NAME, is_run
+    from nas.run_directory import NETWORK_NAME
+    from nas.run_file import is_run
 
     named = load_recipe(recipe, overrides)
     path = out or Path("runs") / named.name

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hardware_profiles.artifact import write_atomic
 from hardware_profiles.store import user_profiles
-from nas.run_directory import NETWORK_NAME, is_run
+from nas.run_directory import NETWORK_NAME
+from nas.run_file import is_run
 from search_spaces import SearchSpace, build_space
 from search_spaces.catalogue import FILE_PREFIX, is_file_name
 from search_spaces.conversion.space_file import SPACE_NAME, read_plan, read_space

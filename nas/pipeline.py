@@ -49,7 +49,8 @@ from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult, metric_text
-from nas.run_directory import Run, create_run_directory, is_run, open_run
+from nas.run_directory import Run, create_run_directory, open_run
+from nas.run_file import is_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.loop import Callback
@@ -58,7 +59,6 @@ from nas.subnet.one_shot import OneShot, one_shot_quality
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
 from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
-from nas.training import STRATEGIES
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.ranks import Ranks
@@ -112,7 +112,6 @@ def create_run(path: Path, recipe: Recipe) -> Run:
 
 def _check_recipe(recipe: Recipe) -> None:
     """Check what can be before data are loaded, which may take long."""
-    _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     for name in recipe.accuracy.proxies:
@@ -539,7 +538,10 @@ def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
     """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
 
     Args:
-        beside: runs whose training is drawn beside this one's.
+        beside: runs whose training is drawn beside this one's, and what does not compare is said.
+
+    Raises:
+        InputError: nothing is trained yet, or a run beside it is judged by another metric.
     """
     this = open_run(where)
     if not this.checkpoint_path.exists():

@@ -18,7 +18,8 @@ from nas.config import ProfileConfig, profile_config
 from nas.known_networks import keep_network, profiled_space
 from nas.known_targets import known_targets
 from nas.progress import progress_bar, say
-from nas.run_directory import is_run, open_run
+from nas.run_directory import open_run
+from nas.run_file import is_run
 from predictors.latency.choose_samples import choose_samples, sample_features
 from search_spaces import Architecture, InputError, SearchSpace, build_space
 from search_spaces.part import SpacePart

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
-from hardware_profiles.artifact import Artifact, Frozen, tool_version, write_atomic
+from hardware_profiles.artifact import tool_version, write_atomic
 from nas.append_log import AppendLog
-from nas.config import Recipe, check_recipe, differing_keys
+from nas.config import Recipe, differing_keys
 from nas.data import Dataset, load_data
 from nas.progress import say
+from nas.run_file import RunFile, StageState, is_run, read_run_file
 from nas.task import Task, make_task
 from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
@@ -25,32 +26,6 @@ from search_spaces.conversion.space_file import SPACE_NAME, WEIGHTS_NAME
 from search_spaces.python_name import is_python_name, source_sha256
 
 NETWORK_NAME = "network"
-
-
-class StageState(Frozen):
-    """How a stage stands."""
-
-    state: Literal["running", "done"]
-    seconds: float
-
-
-class RunFile(Artifact):
-    """`run.json`: what made this run, and how far it is."""
-
-    kind: Literal["run"] = "run"
-    format: int = 2
-    space: str
-    recipe: Mapping[str, Any]
-    seed: int
-    versions: Mapping[str, str]
-    host: str
-    git: str | None
-    data_sha256: str
-    modality: str  # of the data: image, tokens or sequence
-    settings: Mapping[str, int]  # of the space's builder, which follow from the data
-    num_samples: Mapping[str, int]  # by split
-    functions: Mapping[str, str] = {}  # SHA-256 of the source of the user's, by python: name
-    stages: Mapping[str, StageState] = {}
 
 
 class Run:
@@ -226,11 +201,6 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_run(path: Path) -> bool:
-    """Tell whether a path is a run directory."""
-    return (path / "run.json").is_file()
-
-
 def open_run(path: Path | str | Run) -> Run:
     """Open an existing run.
 
@@ -240,14 +210,7 @@ def open_run(path: Path | str | Run) -> Run:
     if isinstance(path, Run):
         return path
     path = Path(path)
-    if not is_run(path):
-        raise InputError(f"{path} is not a run (no run.json in it); make one with `nas run`")
-    file = RunFile.load(path / "run.json")
-    try:
-        return Run(path, check_recipe(file.recipe), file)
-    except InputError as error:
-        made_by = file.tool_version
-        raise InputError(f"{path / 'run.json'} (written by version {made_by}): {error}") from None
+    return Run(path, *read_run_file(path))
 
 
 def create_run_directory(

@@ -15,8 +15,9 @@ from nas.training.metrics import Metrics
 from nas.training.precision import check_precision
 from nas.training.ranks import Ranks, num_processes
 from nas.training.starting_weights import check_weights, weights_state
+from nas.training.strategy import Judge
 from nas.training.tensorboard import drawn
-from nas.training.trainer import Judge, Trainer
+from nas.training.trainer import Trainer
 from search_spaces import SearchSpace
 from search_spaces.catalogue import is_file_name
 from search_spaces.supernet import Supernet

@@ -20,7 +20,8 @@ from nas.reporting.search_facts import (
     latest_search,
     search_facts,
 )
-from nas.run_directory import Run, RunFile, StageState
+from nas.run_directory import Run
+from nas.run_file import RunFile, StageState
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.training.checkpoint import read_state
 from nas.training.metrics import Record, epoch_records, event_records

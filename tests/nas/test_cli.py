@@ -86,6 +86,52 @@ def test_help_loads_nothing_heavy(arguments):
     assert python(code, *arguments).stderr.strip() == ""
 
 
+BAD_AT_ONCE = [
+    "run nosuch.toml",
+    "run .",
+    "run notes.toml",
+    "run damaged",
+    "run --set training.nosuch=1",
+    "run --set training.strategy=nobody",
+    "train nosuch",
+    "train nosuch --dry-run",
+    "search nosuch --latency-ms 1",
+    "search damaged --latency-ms 1",
+    "export nosuch x",
+    "export nosuch --budgets 1,2",
+    "verify nosuch",
+    "report nosuch",
+    "finetune nosuch x",
+    "audit nosuch",
+    "proxies nosuch",
+    "profile measure nosuch",
+    "profile kit nosuch --out kit.zip",
+    "devices nosuch",
+    "compare nosuch other",
+    "import-weights mobilenet-v3 nosuch",
+]
+
+
+@pytest.mark.parametrize("line", BAD_AT_ONCE)
+def test_what_is_not_there_or_not_readable_is_told_before_heavy_imports(tmp_path, line):
+    (tmp_path / "notes.toml").write_text("no recipe")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    code = (
+        "import os, sys\n"
+        "os.chdir(sys.argv.pop(1))\n"
+        "from nas.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'torch', 'pymoo', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "    print(end.code, *heavy)"
+    )
+    result = python(code, tmp_path, *line.split())
+    assert result.stdout.split() == ["2"], result
+    assert result.stderr.startswith("nas: ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_the_installed_script_answers():
     result = subprocess.run([nas_script(), "--help"], capture_output=True, text=True, check=True)
     assert "latency budget" in result.stdout
