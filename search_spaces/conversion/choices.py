@@ -120,15 +120,28 @@ def _tied(graph: NetworkGraph, segments: Sequence[Segment]) -> dict[Atom, Atom]:
     for segment in segments:
         axes = axes_of(graph, segment.operations)
         found = [leaf for axis in axes for term in axis for leaf in leaves(term)]
-        chosen = [atom for atom in dict.fromkeys(found) if atom.fixed is None]
-        roots = list(dict.fromkeys(_root(parent, atom) for atom in chosen))
-        for root in roots[MOST_DIMENSIONS:]:
-            _tie(parent, roots[MOST_DIMENSIONS - 1], root)
+        chosen = _without_surplus_kernels(parent, dict.fromkeys(found))
+        widths = [atom for atom in chosen if atom.noun != "kernel"]
+        roots = list(dict.fromkeys(_root(parent, atom) for atom in widths))
+        room = MOST_DIMENSIONS - (len(chosen) - len(widths))
+        for root in roots[room:]:
+            _tie(parent, roots[room - 1], root)
         sizes = list(dict.fromkeys((_root(parent, atom), atom.size) for atom in chosen))
         for atom in chosen:
             if (_root(parent, atom), atom.size) in sizes[NUM_SIZES:]:
                 atom.fix(f"more than {NUM_SIZES} sizes meet in one layer")
     return parent
+
+
+def _without_surplus_kernels(parent: Mapping[Atom, Atom], atoms: Iterable[Atom]) -> list[Atom]:
+    """Return the atoms of a layer that can be chosen; of kernels, which change with no width, one
+    where there are too many dimensions.
+    """
+    chosen = [atom for atom in atoms if atom.fixed is None]
+    if len({_root(parent, atom) for atom in chosen}) > MOST_DIMENSIONS:
+        for kernel in [atom for atom in chosen if atom.noun == "kernel"][1:]:
+            kernel.fix(f"more than {MOST_DIMENSIONS} dimensions meet in one layer")
+    return [atom for atom in chosen if atom.fixed is None]
 
 
 def _root(parent: Mapping[Atom, Atom], atom: Atom) -> Atom:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from search_spaces.conversion.axes import (
+    BATCH,
     BATCH_SIZE,
     ONE,
     Atom,
@@ -29,15 +30,9 @@ from search_spaces.conversion.graph import (
     Weight,
 )
 from search_spaces.conversion.rules import RULES
-from search_spaces.conversion.tracing import DTYPES, Traced
+from search_spaces.conversion.tracing import DTYPES, Traced, line_in, writes_over
 from search_spaces.errors import InputError
 from search_spaces.layer_modules.program import torch_operation
-
-
-def _writes_over(node: fx.Node) -> bool:
-    """Tell whether an operation changes what it reads."""
-    target = node.target
-    return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
 
 
 class Reader:
@@ -74,13 +69,17 @@ class Reader:
         for node in traced.nodes:
             self.node = node
             self.found[node] = self._read(node)
-            if _writes_over(node):  # what it wrote over reads anew
+            if writes_over(node):  # what it wrote over reads anew
                 self.found[node.all_input_nodes[0]] = self.found[node]
         outputs = {}
         for name, node in zip(traced.output_names, traced.outputs, strict=True):
             self.node = node
             outputs[name] = self.value(node)
             fix(outputs[name].axes, "the size of an output")
+        read = {id(value) for operation in self.operations for value in operation.reads}
+        for position, value in enumerate(inputs, start=1):
+            if id(value) not in read:
+                raise InputError(f"the network does not read input {position}; leave it out")
         return NetworkGraph(inputs, self.operations, outputs)
 
     # --- arguments --------------------------------------------------------------------------------
@@ -159,9 +158,10 @@ class Reader:
 
     def refuse(self, what: str) -> InputError:
         """Build the error for an operation on what cannot be elastic."""
+        line = line_in(self.node.meta.get("stack_trace") or "")
         return InputError(
-            f"{self.node.target} in {self.module or 'the network'} works on {what}, which cannot "
-            "be made elastic; write that part otherwise"
+            f"{self.node.target} in {self.module or 'the network'}{line} works on {what}, which "
+            "cannot be made elastic; write that part otherwise"
         )
 
     def step(
@@ -202,7 +202,7 @@ class Reader:
         sources = [self.found[read] for read in node.all_input_nodes]
         untrained = all(isinstance(s, Constant) and not s.trained for s in sources)
         value, target = node.meta.get("val"), node.target
-        if not untrained or not isinstance(value, Tensor) or _writes_over(node):
+        if not untrained or not isinstance(value, Tensor) or writes_over(node):
             return None
         assert callable(target)
         if any(size % BATCH_SIZE == 0 for size in value.shape):
@@ -226,6 +226,7 @@ class Reader:
 
     def select(self, value: Value, dim: int, index: int) -> Value:
         """Take one position of an axis, which is gone then."""
+        self._refuse_end_of_batch(value, dim, index + 1)
         fix([value.axes[dim]], f"{self.where()} takes one position of it")
         axes = [axis for i, axis in enumerate(value.axes) if i != dim]
         size = size_of(value.axes[dim])
@@ -234,6 +235,8 @@ class Reader:
     def part(self, value: Value, dim: int, lengths: Sequence[int], index: int) -> Value:
         """Take one of the parts that an axis is cut into."""
         start, axis = sum(lengths[:index]), value.axes[dim]
+        if len(lengths) == 1:
+            return value
         is_fixed = all(leaf.fixed for term in axis for leaf in leaves(term))
         if is_fixed or len(set(lengths)) > 1 or len(axis) > 1:
             return self.narrow(value, dim, start, lengths[index])
@@ -248,19 +251,29 @@ class Reader:
 
     def narrow(self, value: Value, dim: int, start: int, length: int) -> Value:
         """Take a range of an axis."""
+        self._refuse_end_of_batch(value, dim, start + length)
         fix([value.axes[dim]], f"{self.where()} takes a part of it")
         axes = list(value.axes)
         axes[dim] = fixed_axis(length, f"a part taken by {self.where()}")
         return self.step("narrow", [value], axes, {"dim": dim, "start": start, "length": length})
+
+    def _refuse_end_of_batch(self, value: Value, dim: int, end: int) -> None:
+        """Refuse what counts from the end of the batch, whose size is another in use."""
+        is_batch = any(BATCH in leaves(term) for term in value.axes[dim])
+        if is_batch and not 0 < end <= BATCH_SIZE // 2:
+            raise self.refuse("the last samples of a batch")
 
     def _other(self, node: fx.Node) -> Value:
         """Keep an operation that no rule knows as it is: pointwise ones pass sizes on, all others
         fix them.
         """
         name = str(node.target)
-        if _writes_over(node):
+        if writes_over(node):
             name = name.replace("_.", ".")
-        operation = torch_operation(name)
+        try:
+            operation = torch_operation(name)
+        except InputError:
+            raise self.refuse("other things than tensors, or gives several") from None
         reads: list[Value] = []
         given = {k: v for k, v in node.kwargs.items() if v is not None}
         settings = {

@@ -28,7 +28,8 @@ def check_same(
     for size in (2, 3):
         batch = tuple(torch.cat([t.detach().cpu()] * size)[:size] for t in example)
         with torch.no_grad(), _plain_attention():
-            expected, found = _tensors(network(*batch)), _tensors(subnet(*batch))
+            given = [tensor.clone() for tensor in batch]  # which the network may write over
+            expected, found = _tensors(network(*given)), _tensors(subnet(*batch))
         for one, other in zip(expected, found, strict=True):
             if one.shape != other.shape or not torch.equal(one.nan_to_num(), other.nan_to_num()):
                 difference = (

@@ -9,9 +9,14 @@ from scipy.sparse.csgraph import connected_components
 
 from search_spaces.conversion.axes import BATCH, AtomAxis, leaves
 from search_spaces.conversion.graph import NetworkGraph, Value
+from search_spaces.layer_kinds.program import VIEWS
 
 ANCHORS = frozenset({"conv", "conv_transpose", "linear", "embedding", "matmul", "attention"})
 """Operations that begin a layer; others join the layer whose result they alone read."""
+PARTIAL_VIEWS = frozenset({"select", "narrow", "expand"})
+"""Their results lie in memory of another size, which stays as long as they do: they are no layers'
+results where what reads them can take them in.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class _Cutter:
                 value = self._operations[maker].result
                 if constant[maker] or batch_position(value) is None:
                     self._join(maker, i)
-            if operation.kind in ANCHORS:
+            if operation.kind in ANCHORS or operation.kind in PARTIAL_VIEWS:
                 continue
             for maker in sorted(makers, reverse=True):
                 value, name = self._operations[maker].result, self._segment[maker]
@@ -82,9 +87,24 @@ class _Cutter:
                     self._join(maker, i)
                     last[self._segment[i]] = i
                     break
+        self._hand_views_on()
         while self._merge_cycles() or self._merge_results():
             pass
         return self._listed()
+
+    def _hand_views_on(self) -> None:
+        """Join segments that are views and nothing else to the one that reads them."""
+        for i in reversed(range(len(self._operations))):
+            members = np.flatnonzero(self._segment == self._segment[i])
+            value = self._operations[i].result
+            readers = self._readers.get(id(value), ())
+            only_views = all(self._operations[m].kind in VIEWS for m in members)
+            if members[-1] != i or not only_views or id(value) in self._returned:
+                continue
+            names = {self._segment[reader] for reader in readers}
+            groups = {self._groups.get(j) for j in [*members.tolist(), *readers]}
+            if len(names) == len(groups) == 1:
+                self._join(readers[0], i)
 
     def _constants(self) -> list[bool]:
         """Tell which operations depend on no input."""

@@ -68,12 +68,18 @@ class SpacePlan:
             InputError: it does not fit together.
         """
         options = {dimension.name: dimension.options for dimension in self.dimensions}
+        known = set(self.inputs)
         for slot in self.slots:
+            if not set(slot.reads) <= known:
+                raise InputError(f"{slot.name} reads {', '.join(slot.reads)}; some do not precede")
+            known.add(slot.name)
             for choice in slot.sizes:
                 if len(choice.sizes) != len(options.get(choice.dimension, ())):
                     raise InputError(f"{slot.name}: its sizes do not fit the dimensions")
             if slot.depth is not None and slot.depth[0] not in options:
                 raise InputError(f"{slot.name}: unknown dimension {slot.depth[0]!r}")
+        if not set(self.outputs.values()) <= known:
+            raise InputError(f"{self.name}: outputs of unknown layers")
         return SearchSpace(
             self.name,
             self.dimensions,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.elastic.elastic_layer import ElasticLayer, leading_slice
+from search_spaces.layer_modules import parameter_shapes
 from search_spaces.layer_modules.program import weight_name
 from search_spaces.layer_program import (
     NUM_SIZES,
@@ -67,7 +68,7 @@ class SelectingLayer(ElasticLayer):
                     weight = weight.index_select(dimension, index)
                 shape = tuple(axis_size(axis, sizes) for axis in axes)
                 weights[name] = leading_slice(weight, shape)  # kernels, from their centre
-        return weights
+        return {name: weights[name] for name in parameter_shapes(spec)}  # in the module's order
 
     def statistics(self, spec: LayerSpec) -> dict[str, Tensor]:
         """Return the running statistics of `spec`, by buffer name of the plain module."""

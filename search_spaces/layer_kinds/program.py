@@ -166,7 +166,7 @@ def _each(formula: Callable[..., int]) -> Callable[..., Any]:
             [
                 of_fields(
                     {key: column[i].item() for key, column in f.items()},
-                    None if keep is None else (bool(keep[0][i]), bool(keep[1][i])),
+                    None if keep is None else tuple(bool(one[i]) for one in keep),
                 )
                 for i in range(rows)
             ]
@@ -176,8 +176,8 @@ def _each(formula: Callable[..., int]) -> Callable[..., Any]:
 
 
 def _all_kept(program: Program, kept: Kept) -> tuple[bool, ...]:
-    """Inputs after the second have no flag: they count as read again."""
-    rest = (True,) * (len(program.inputs) - 2)
+    """Inputs without a flag count as read again."""
+    rest = (True,) * len(program.inputs)
     return (*map(bool, kept), *rest)[: len(program.inputs)]
 
 

@@ -1,4 +1,4 @@
-"""Small networks as people write them, to be made elastic."""
+"""Networks as others write them, small and of random weights: what conversion is tried on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,59 +7,68 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Inputs = tuple[Tensor, ...]
+Example = Tensor | tuple[Tensor, ...]
+Builder = Callable[[], tuple[nn.Module, Example]]
 
 
-class ResidualBlock(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+def conv_norm(inner: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> list:
+    """A convolution and its norm."""
+    conv = nn.Conv2d(inner, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(out)]
+
+
+class BasicBlock(nn.Module):
+    """As in ResNet."""
+
+    def __init__(self, inner: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
+        self.conv1, self.bn1 = conv_norm(inner, out, stride=stride)
+        self.conv2, self.bn2 = conv_norm(out, out)
+        self.relu = nn.ReLU(inplace=True)
+        same = inner == out and stride == 1
+        self.downsample = None if same else nn.Sequential(*conv_norm(inner, out, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
 
 
 class ResNet(nn.Module):
-    def __init__(self) -> None:
+    """Two stages of two blocks."""
+
+    def __init__(self, channels: int = 3, classes: int = 10) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
-        )
-        self.layer1 = nn.Sequential(*(ResidualBlock(16, 16, 1) for _ in range(3)))
-        self.layer2 = nn.Sequential(ResidualBlock(16, 32, 2), ResidualBlock(32, 32, 1))
-        self.layer3 = nn.Sequential(ResidualBlock(32, 64, 2), ResidualBlock(64, 64, 1))
-        self.fc = nn.Linear(64, 10)
+        self.conv1, self.bn1 = conv_norm(channels, 16)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(16, 16), BasicBlock(16, 16))
+        self.layer2 = nn.Sequential(BasicBlock(16, 32, 2), BasicBlock(32, 32))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(32, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.layer3(self.layer2(self.layer1(self.stem(x))))
-        return self.fc(torch.flatten(F.adaptive_avg_pool2d(hidden, 1), 1))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer2(self.layer1(x))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-class VGG(nn.Module):
+class Vgg(nn.Module):
+    """Convolutions with biases in a row, and a classifier that reads flattened pixels."""
+
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 3
-        for width in (32, 32, 0, 64, 64, 0):
-            if width == 0:
+        inner = 3
+        for width in (16, 0, 24, 32, 0):
+            if width:
+                layers += [nn.Conv2d(inner, width, 3, padding=1), nn.ReLU(inplace=True)]
+                inner = width
+            else:
                 layers.append(nn.MaxPool2d(2))
-                continue
-            convolution = nn.Conv2d(channels, width, 3, padding=1)
-            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            channels = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(64 * 16, 128), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(128, 10)
+            nn.Linear(32 * 16, 48), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(48, 10)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,222 +76,330 @@ class VGG(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int):
+    """As in MobileNetV2; of any kernel."""
+
+    def __init__(self, inner: int, out: int, stride: int, expand: int, kernel: int = 3) -> None:
         super().__init__()
-        hidden = in_channels * expansion
-        self.is_residual = stride == 1 and in_channels == out_channels
-        self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
+        hidden = inner * expand
+        self.use_residual = stride == 1 and inner == out
+        self.conv = nn.Sequential(
+            *conv_norm(inner, hidden, 1),
             nn.ReLU6(inplace=True),
-            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
-            nn.BatchNorm2d(hidden),
+            *conv_norm(hidden, hidden, kernel, stride, groups=hidden),
             nn.ReLU6(inplace=True),
-            nn.Conv2d(hidden, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            *conv_norm(hidden, out, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x) if self.is_residual else self.layers(x)
+        return x + self.conv(x) if self.use_residual else self.conv(x)
 
 
 class MobileNetV2(nn.Module):
+    """Inverted residuals, of which two have large kernels."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6(inplace=True)
+        self.features = nn.Sequential(
+            nn.Sequential(*conv_norm(3, 16, stride=2), nn.ReLU6(inplace=True)),
+            InvertedResidual(16, 8, 1, 1),
+            InvertedResidual(8, 16, 2, 3, kernel=5),
+            InvertedResidual(16, 16, 1, 3, kernel=7),
+            InvertedResidual(16, 16, 1, 3),
+            nn.Sequential(*conv_norm(16, 64, 1), nn.ReLU6(inplace=True)),
         )
-        self.blocks = nn.Sequential(
-            InvertedResidual(16, 16, 1, 1),
-            InvertedResidual(16, 24, 2, 4),
-            InvertedResidual(24, 24, 1, 4),
-            InvertedResidual(24, 32, 2, 4),
-            InvertedResidual(32, 32, 1, 4),
-        )
-        self.last = nn.Sequential(
-            nn.Conv2d(32, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU6(inplace=True)
-        )
-        self.classifier = nn.Linear(64, 10)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(64, 10))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.last(self.blocks(self.stem(x)))
-        return self.classifier(hidden.mean([2, 3]))
+        x = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
+        return self.classifier(x)
 
 
-class Conv1dNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(8, 32, 7, padding=3),
-            nn.BatchNorm1d(32),
-            nn.ReLU(),
-            nn.MaxPool1d(2),
-            nn.Conv1d(32, 64, 5, padding=2),
-            nn.GroupNorm(4, 64),
-            nn.SiLU(),
-            nn.AvgPool1d(2),
-            nn.Conv1d(64, 64, 3, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.AdaptiveAvgPool1d(1),
-            nn.Flatten(),
-            nn.Linear(64, 5),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class TwoOutputs(nn.Module):
-    """Says what is in an image, and where."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3, 2, 1),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-        )
-        self.classes = nn.Linear(64, 10)
-        self.box = nn.Linear(64, 4)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.backbone(x).mean((2, 3))
-        return self.classes(hidden), self.box(hidden)
-
-
-class EncoderClassifier(nn.Module):
-    """torch's own transformer encoder, over b x features x t."""
-
-    def __init__(self, batch_first: bool, norm_first: bool):
-        super().__init__()
-        self.embedding = nn.Linear(8, 64)
-        self.positions = nn.Parameter(torch.randn(1, 16, 64))
-        layer = nn.TransformerEncoderLayer(
-            64, 4, 128, batch_first=batch_first, norm_first=norm_first
-        )
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.batch_first = batch_first
-        self.head = nn.Linear(64, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.embedding(x.transpose(1, 2)) + self.positions
-        if self.batch_first:
-            return self.head(self.encoder(hidden).mean(1))
-        return self.head(self.encoder(hidden.transpose(0, 1)).mean(0))
-
-
-class TextClassifier(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tokens = nn.Embedding(100, 64)
-        self.positions = nn.Embedding(32, 64)
-        layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, activation="gelu")
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(64, 5)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        hidden = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
-        return self.head(self.encoder(hidden).mean(1))
-
-
-class DenseNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 24, 3, padding=1)
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.BatchNorm2d(24 + 12 * i), nn.ReLU(), nn.Conv2d(24 + 12 * i, 12, 3, padding=1)
-            )
-            for i in range(4)
-        )
-        self.head = nn.Linear(72, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.stem(x)
-        for layer in self.layers:
-            hidden = torch.cat([hidden, layer(hidden)], 1)
-        return self.head(hidden.mean((2, 3)))
-
-
-def double_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
+def convolutions_1d() -> nn.Module:
+    """Of a sound or a sensor."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
+        nn.Conv1d(6, 24, 7, padding=3),
+        nn.BatchNorm1d(24),
         nn.ReLU(),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(24, 32, 5, padding=4, dilation=2),
+        nn.GroupNorm(4, 32),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Linear(32, 5),
     )
 
 
-class UNet(nn.Module):
-    """Goes up once by a transposed convolution, once by sampling between pixels."""
+class TwoOutputs(nn.Module):
+    """Two heads on one trunk."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down1 = double_convolution(3, 16)
-        self.down2 = double_convolution(16, 32)
-        self.down3 = double_convolution(32, 64)
-        self.up2 = nn.ConvTranspose2d(64, 32, 2, 2)
-        self.join2 = double_convolution(64, 32)
-        self.join1 = double_convolution(48, 16)
-        self.output = nn.Conv2d(16, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.down1(x)
-        second = self.down2(F.max_pool2d(first, 2))
-        hidden = self.down3(F.max_pool2d(second, 2))
-        hidden = self.join2(torch.cat([self.up2(hidden), second], 1))
-        hidden = F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)
-        return self.output(self.join1(torch.cat([hidden, first], 1)))
-
-
-class GatedNet(nn.Module):
-    """Has operations that nothing but their name is known of, and grouped convolutions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(16, 64)
-        self.second = nn.Linear(32, 64)
-        self.grouped = nn.Conv2d(32, 64, 3, padding=1, groups=4)
-        self.output = nn.Linear(64, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = F.glu(self.first(x), -1)
-        values, gates = self.second(hidden).chunk(2, -1)
-        hidden = values * torch.rsqrt(torch.exp(-gates) + 1)
-        hidden = torch.clamp(hidden, -2.0, 2.0).reshape(-1, 32, 1, 1)
-        return self.output(self.grouped(hidden).mean((2, 3)))
-
-
-def normal(*shape: int) -> Inputs:
-    return (torch.randn(2, *shape),)
-
-
-def token_ids() -> Inputs:
-    return (torch.randint(0, 100, (2, 32)),)
-
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
-    "resnet": (ResNet, partial(normal, 3, 16, 16)),
-    "vgg": (VGG, partial(normal, 3, 16, 16)),
-    "mobilenet": (MobileNetV2, partial(normal, 3, 32, 32)),
-    "conv1d": (Conv1dNet, partial(normal, 8, 32)),
-    "two outputs": (TwoOutputs, partial(normal, 3, 16, 16)),
-    **{
-        f"encoder{' batch first' * batch_first}{' norm first' * norm_first}": (
-            partial(EncoderClassifier, batch_first, norm_first),
-            partial(normal, 8, 16),
+        self.trunk = nn.Sequential(
+            *conv_norm(3, 16), nn.LeakyReLU(0.1), *conv_norm(16, 32, stride=2), nn.Hardswish()
         )
-        for batch_first in (True, False)
-        for norm_first in (True, False)
-    },
-    "text": (TextClassifier, token_ids),
-    "densenet": (DenseNet, partial(normal, 3, 16, 16)),
-    "unet": (UNet, partial(normal, 3, 16, 16)),
-    "gated": (GatedNet, partial(normal, 16)),
+        self.kind, self.colour = nn.Linear(32, 10), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.trunk(x).mean((2, 3))
+        return {"kind": self.kind(features), "colour": self.colour(features)}
+
+
+class Encoder(nn.Module):
+    """torch's own encoder on features x frames, with a learned position of every frame."""
+
+    def __init__(self, batch_first: bool, norm_first: bool) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.embedding = nn.Linear(6, 32)
+        self.positions = nn.Parameter(torch.randn(1, 9, 32))
+        layer = nn.TransformerEncoderLayer(
+            32, 4, 48, batch_first=batch_first, norm_first=norm_first, activation="gelu"
+        )
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embedding(x.transpose(1, 2)) + self.positions
+        if self.batch_first:
+            return self.head(self.encoder(h).mean(1))
+        return self.head(self.encoder(h.transpose(0, 1)).mean(0))
+
+
+class Text(nn.Module):
+    """Token ids with learned positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(50, 32), nn.Embedding(12, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        h = self.words(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
+        return self.head(self.norm(self.encoder(h)[:, 0]))
+
+
+class DenseNet(nn.Module):
+    """Every layer reads all before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm2d(16 + 8 * i), nn.ReLU(), nn.Conv2d(16 + 8 * i, 8, 3, padding=1)
+            )
+            for i in range(3)
+        )
+        self.transition = nn.Sequential(nn.Conv2d(40, 24, 1), nn.AvgPool2d(2), nn.ReLU())
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return self.head(self.transition(x).mean((2, 3)))
+
+
+def double(inner: int, out: int) -> nn.Sequential:
+    """Two convolutions of a U-Net."""
+    return nn.Sequential(*conv_norm(inner, out), nn.ReLU(), *conv_norm(out, out), nn.ReLU())
+
+
+class UNet(nn.Module):
+    """An output for every pixel; skips, a transposed convolution and bilinear upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1, self.down2, self.down3 = double(3, 8), double(8, 16), double(16, 24)
+        self.up2 = nn.ConvTranspose2d(24, 16, 2, 2)
+        self.conv2, self.conv1 = double(32, 16), double(24, 8)
+        self.out = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.down1(x)
+        b = self.down2(F.max_pool2d(a, 2))
+        c = self.down3(F.max_pool2d(b, 2))
+        y = self.conv2(torch.cat([self.up2(c), b], 1))
+        y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.out(self.conv1(torch.cat([y, a], 1)))
+
+
+class SqueezeExcite(nn.Module):
+    """Channels weighted by what the image is."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(weights)
+
+
+def squeeze_and_excite() -> nn.Module:
+    """As in MobileNetV3 and EfficientNet."""
+    return nn.Sequential(
+        *conv_norm(3, 24, stride=2),
+        nn.Hardswish(),
+        SqueezeExcite(24, 8),
+        *conv_norm(24, 32),
+        nn.SiLU(),
+        SqueezeExcite(32, 8),
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+
+
+class ShuffleNet(nn.Module):
+    """Grouped convolutions with shuffled channels between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.grouped = nn.Sequential(*conv_norm(32, 48, 1, groups=4), nn.ReLU())
+        self.depthwise = nn.Sequential(*conv_norm(48, 48, groups=48))
+        self.last = nn.Sequential(*conv_norm(48, 32, 1, groups=4), nn.ReLU())
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.grouped(F.relu(self.stem(x)))
+        b, c, h, w = x.shape
+        x = x.view(b, 4, c // 4, h, w).transpose(1, 2).reshape(b, c, h, w)
+        return self.head(self.last(self.depthwise(x)).mean(dim=(2, 3)))
+
+
+class Gates(nn.Module):
+    """Halves of channels gate each other, by `glu` and by `chunk`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(10, 64), nn.Linear(32, 48)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.second(F.glu(self.first(x), -1)).chunk(2, dim=-1)
+        return self.head(value * torch.tanh(gate))
+
+
+class TiedWeights(nn.Module):
+    """One module used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(10, 24)
+        self.shared = nn.Linear(24, 24)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.shared(F.relu(self.inner(x))))
+        return self.head(F.relu(self.shared(x)))
+
+
+class ManyWidths(nn.Module):
+    """A large kernel where the widths of several branches meet: more than one layer may choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(3, width, 3, padding=1) for width in (8, 16, 24))
+        self.large = nn.Conv2d(24, 32, 7, padding=3)
+        self.head = nn.Linear(56, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = (F.relu(conv(x)) for conv in (self.a, self.b, self.c))
+        y = torch.cat([self.large(torch.cat([a, b], 1)), c], 1)
+        return self.head(torch.sigmoid(y).mean((2, 3)))
+
+
+class AttentionBlock(nn.Module):
+    """Attention written by hand: three projections in one, LayerScale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.qkv, self.project = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.scale = nn.Parameter(torch.rand(32))
+        self.expand, self.contract = nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(b, n, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        attended = F.softmax(q @ k.transpose(-2, -1) * 8**-0.5, -1) @ v
+        x = x + self.scale * self.project(attended.transpose(1, 2).reshape(b, n, c))
+        return x + self.contract(F.gelu(self.expand(self.norm2(x))))
+
+
+class Patches(nn.Module):
+    """A small vision transformer with a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 32))
+        self.positions = nn.Parameter(torch.randn(1, 17, 32))
+        self.blocks = nn.ModuleList([AttentionBlock(), AttentionBlock()])
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def _image(size: int = 16) -> Tensor:
+    return torch.randn(2, 3, size, size)
+
+
+def _encoder(batch_first: bool, norm_first: bool) -> tuple[nn.Module, Example]:
+    return Encoder(batch_first, norm_first), torch.randn(2, 6, 9)
+
+
+NETWORKS: dict[str, Builder] = {
+    "resnet": lambda: (ResNet(), _image()),
+    "vgg": lambda: (Vgg(), _image()),
+    "mobilenet_v2": lambda: (MobileNetV2(), _image()),
+    "convolutions_1d": lambda: (convolutions_1d(), torch.randn(2, 6, 20)),
+    "two_outputs": lambda: (TwoOutputs(), _image(8)),
+    "encoder_batch_pre": partial(_encoder, batch_first=True, norm_first=True),
+    "encoder_batch_post": partial(_encoder, batch_first=True, norm_first=False),
+    "encoder_frames_pre": partial(_encoder, batch_first=False, norm_first=True),
+    "encoder_frames_post": partial(_encoder, batch_first=False, norm_first=False),
+    "text": lambda: (Text(), torch.randint(0, 50, (2, 12))),
+    "densenet": lambda: (DenseNet(), _image(8)),
+    "unet": lambda: (UNet(), _image()),
+    "squeeze_excite": lambda: (squeeze_and_excite(), _image()),
+    "shufflenet": lambda: (ShuffleNet(), _image()),
+    "gates": lambda: (Gates(), torch.randn(2, 10)),
+    "tied_weights": lambda: (TiedWeights(), torch.randn(2, 10)),
+    "many_widths": lambda: (ManyWidths(), _image(8)),
+    "patches": lambda: (Patches(), _image()),
 }
-"""Name -> (builder of the network, builder of a batch of inputs)."""
+"""Name -> builder of a network and an example input; of random weights."""
+
+
+def seeded(builder: Builder, seed: int = 0) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Build a network in eval mode whose norms know other statistics than 0 and 1, and its example
+    inputs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network, example = builder()
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.3)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+        for module in network.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)):
+                nn.init.uniform_(module.weight, 0.5, 1.5)  # of ones all channels count the same
+                nn.init.normal_(module.bias, 0, 0.2)
+            elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight)  # smaller ones let nothing through
+    return network.eval(), example if isinstance(example, tuple) else (example,)

@@ -1,0 +1,95 @@
+"""The contracts of spaces, supernets and elastic layers on converted networks."""
+
+import numpy as np
+import pytest
+
+from hardware_profiles.onnx_operations.call import UnknownOperationError
+from search_spaces import LayerSpec, SearchSpace
+from search_spaces.supernet import Supernet
+from tests.contracts.elastic_contract import ElasticContract
+from tests.contracts.space_contract import SpaceContract
+from tests.contracts.supernet_contract import SupernetContract
+from tests.search_spaces.conversion.converted import converted
+from tests.search_spaces.conversion.networks import NETWORKS
+
+WITH_BATCH_NORMS = {
+    "resnet", "mobilenet_v2", "convolutions_1d", "two_outputs", "densenet", "unet",
+    "squeeze_excite", "shufflenet",
+}  # fmt: skip
+
+
+class TestSpaces(SpaceContract):
+    """Of a network with conditions on depths, of tokens, and of one with a single dimension."""
+
+    @pytest.fixture(params=["mobilenet_v2", "text", "gates"])
+    def space(self, request) -> SearchSpace:
+        return converted(request.param).elastic.space
+
+
+class TestSupernets(SupernetContract):
+    """Of every network."""
+
+    has_buffers = True
+    least_spread = 1e-3
+    least_share_with_gradient = 0.4  # two ids of a vocabulary are read, and some channels are dead
+
+    @pytest.fixture(params=sorted(NETWORKS))
+    def name(self, request) -> str:
+        return request.param
+
+    @pytest.fixture
+    def space(self, name) -> SearchSpace:
+        return converted(name).elastic.space
+
+    @pytest.fixture
+    def supernet(self, name) -> Supernet:
+        self.has_batch_norms = name in WITH_BATCH_NORMS
+        return converted(name).supernet()
+
+    @pytest.fixture
+    def population(self, space) -> np.ndarray:
+        ends = np.concatenate([space.smallest(), space.largest()])
+        n = min(12, space.num_architectures)
+        others = space.sample_distinct(n, np.random.default_rng(0))
+        return space.unique(np.concatenate([ends, others]))[:6]
+
+    def test_onnx_file_computes_the_same(self, space, supernet, architectures):
+        try:
+            super().test_onnx_file_computes_the_same(space, supernet, architectures)
+        except UnknownOperationError as error:
+            pytest.skip(str(error))
+
+
+def specs_of(network: str, slot: str) -> list[LayerSpec]:
+    """What a slot of a converted network can hold: the smallest first, the largest last."""
+    space = converted(network).elastic.space
+    specs = dict(space.layers.slot_specs())[slot]
+    return sorted(specs, key=lambda spec: [spec[f"size{i}"] for i in range(8)])
+
+
+SLOTS = [
+    ("mobilenet_v2", "features_3_conv_3"),  # depthwise, of any kernel
+    ("shufflenet", "last_0"),  # in groups
+    ("densenet", "transition_0"),  # reads a concatenation
+    ("vgg", "classifier_0"),  # reads flattened pixels
+    ("unet", "up2"),  # transposed
+    ("patches", "blocks_0_project"),  # heads side by side
+    ("convolutions_1d", "4"),  # in groups of a norm
+    ("text", "words"),  # embedded ids
+]
+
+
+class TestLayers(ElasticContract):
+    """Of every way in which channels lie."""
+
+    has_buffers = True
+
+    @pytest.fixture(params=SLOTS, ids="-".join)
+    def specs(self, request) -> list[LayerSpec]:
+        return specs_of(*request.param)
+
+    def test_onnx_computes_the_same(self, layer, specs):
+        try:
+            super().test_onnx_computes_the_same(layer, specs)
+        except UnknownOperationError as error:
+            pytest.skip(str(error))
