@@ -5,7 +5,7 @@ import math
 import numpy as np
 from torch import nn
 
-from hardware_profiles.onnx_operations.call import Call, Emitter, Graph
+from hardware_profiles.onnx_operations.call import Call, Emitter, Graph, as_numpy
 from hardware_profiles.onnx_operations.elementwise import simple
 
 SMOOTH_UNTIL = 15.0  # softplus(x) is x in float32 beyond
@@ -21,6 +21,14 @@ def _emit_hardtanh(graph: Graph, call: Call) -> None:
         number(graph, call, word, getattr(call.module, f"{word}_val")) for word in ("min", "max")
     ]
     graph.add("Clip", [*call.inputs, *bounds], call.output)
+
+
+def _emit_prelu(graph: Graph, call: Call) -> None:
+    """Emit the slopes of channels, which are on the second axis."""
+    slope, (source,) = as_numpy(call.module.weight), call.inputs
+    if len(slope) > 1:
+        slope = slope.reshape(-1, *[1] * (call.rank(source) - 2))
+    graph.add("PRelu", [source, graph.weight(f"{call.output}.slope", slope)], call.output)
 
 
 def emit_silu(graph: Graph, call: Call) -> None:
@@ -99,6 +107,7 @@ def _emit_softmax(graph: Graph, call: Call) -> None:
 
 
 ACTIVATION_MODULES: dict[type[nn.Module], Emitter] = {
+    nn.PReLU: _emit_prelu,
     nn.ReLU: simple("Relu"),
     nn.Hardtanh: _emit_hardtanh,  # ReLU6 is one
     nn.Sigmoid: simple("Sigmoid"),

@@ -305,7 +305,56 @@ def _emit_where(graph: Graph, call: Call) -> None:
     place.result("Where", condition.name, *(place.operand(other) for other in others))
 
 
+def _compare_numbers(operation: str, negated: bool = False) -> Emitter:
+    """Compare with a number; whole numbers, ids and masks, as floats, which hold them exactly."""
+
+    def emit(graph: Graph, call: Call) -> None:
+        place = _Place(graph, call)
+        source = place.step("Cast", place["self"].name, to=TensorProto.FLOAT)
+        operands = (source, place.operand(float(place["other"])))
+        if negated:
+            place.result("Not", place.step(operation, *operands))
+        else:
+            place.result(operation, *operands)
+
+    return emit
+
+
+def _emit_masked_fill(graph: Graph, call: Call) -> None:
+    """Put a number where a mask is true."""
+    place = _Place(graph, call)
+    mask, source = place["mask"].name, place["self"].name
+    graph.types[mask] = TensorProto.BOOL
+    graph.expect_floats(source)
+    place.result("Where", mask, place.operand(float(place["value"])), source)
+
+
+def _emit_zeros_like(graph: Graph, call: Call) -> None:
+    place = _Place(graph, call)
+    if place["dtype"] not in (None, torch.float32):
+        raise call.refuse(f"dtype={place['dtype']}")
+    source = place.step("Cast", place["self"].name, to=TensorProto.FLOAT)
+    place.result("Mul", source, place.operand(0.0))
+
+
+def _emit_to_floats(graph: Graph, call: Call) -> None:
+    place = _Place(graph, call)
+    if place["dtype"] is not torch.float32:
+        raise call.refuse(f"dtype={place['dtype']}")
+    place.result("Cast", place["self"].name, to=TensorProto.FLOAT)
+
+
+MASK_OPERATIONS: dict[str, Emitter] = {
+    "aten.eq.Scalar": _compare_numbers("Equal"),
+    "aten.ne.Scalar": _compare_numbers("Equal", negated=True),
+    "aten.masked_fill.Scalar": _emit_masked_fill,
+    "aten.zeros_like.default": _emit_zeros_like,
+    "aten.to.dtype": _emit_to_floats,
+}
+"""What masks are made of: of ids, truth values and floats."""
+
 TORCH_OPERATIONS: dict[str, Emitter] = {
+    **MASK_OPERATIONS,
     **{f"aten.{name}": _emitter(build) for name, build in _BUILDS.items()},
     **{
         f"aten.where.{form}": _emit_where

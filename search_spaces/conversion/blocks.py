@@ -112,18 +112,15 @@ class _Finder:
         return None
 
     def _between(self, entry: Value, other: Value) -> set[int]:
-        """Return the operations between two values, nothing where others take part."""
-        first = self._maker.get(id(entry), -1)
-        inside: set[int] = set()
+        """Return the operations between two values, nothing where others read of them."""
+        after, inside = self._after(entry), set[int]()
+        if self._maker.get(id(other)) not in after:
+            return set()
         waiting = [other]
         while waiting:
-            value = waiting.pop()
-            if value is entry:
-                continue
-            maker = self._maker.get(id(value))
-            if maker is None or (maker <= first and not self._constant[maker]):
-                return set()
-            if maker not in inside:
+            maker = self._maker.get(id(waiting.pop()), -1)
+            belongs = maker in after or (maker >= 0 and self._constant[maker])
+            if belongs and maker not in inside:  # what else it reads (a mask) lies outside
                 inside.add(maker)
                 waiting += self._operations[maker].reads
         if not any(self._operations[i].weights for i in inside):
@@ -140,6 +137,17 @@ class _Finder:
         )
         single = len(self._readers.get(id(other), ())) == 1
         return inside if closed and single and reads_entry and shapes[0] == shapes[1] else set()
+
+    def _after(self, value: Value) -> set[int]:
+        """Return the operations that depend on a value."""
+        found: set[int] = set()
+        waiting = [value]
+        while waiting:
+            for reader in self._readers.get(id(waiting.pop()), ()):
+                if reader not in found:
+                    found.add(reader)
+                    waiting.append(self._operations[reader].result)
+        return found
 
     def _extend(self, block: Block) -> None:
         """Take in the activation or norm after the sum where it belongs to the same module."""

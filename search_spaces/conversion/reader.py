@@ -32,7 +32,12 @@ from search_spaces.conversion.graph import (
 from search_spaces.conversion.rules import RULES
 from search_spaces.conversion.tracing import DTYPES, Traced, line_in, writes_over
 from search_spaces.errors import InputError
-from search_spaces.layer_modules.program import torch_operation
+from search_spaces.layer_modules.program import NUMBERS, torch_operation
+
+SHAPED_LIKE = frozenset({"zeros_like", "ones_like", "full_like", "to", "log_sigmoid"})
+"""Operations whose results have the sizes of what they read."""
+PLACES = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "copy"})
+"""Arguments about where tensors lie, which a subnet decides for itself."""
 
 
 class Reader:
@@ -173,12 +178,16 @@ class Reader:
         **more: Any,
     ) -> Value:
         """Add an operation; return what it gives."""
-        result = Value(self.node.name, tuple(axes))
+        result = Value(self.node.name, tuple(axes), self._dtype())
         operation = Operation(
             kind, tuple(reads), result, settings or {}, module=self.module, **more
         )
         self.operations.append(operation)
         return result
+
+    def _dtype(self) -> str:
+        value = self.node.meta.get("val")
+        return str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else "float32"
 
     # --- dispatch ---------------------------------------------------------------------------------
 
@@ -275,7 +284,7 @@ class Reader:
         except InputError:
             raise self.refuse("other things than tensors, or gives several") from None
         reads: list[Value] = []
-        given = {k: v for k, v in node.kwargs.items() if v is not None}
+        given = {k: v for k, v in node.kwargs.items() if k not in PLACES and v is not None}
         settings = {
             "name": name,
             "arguments": [self._plain(argument, reads) for argument in node.args],
@@ -284,9 +293,7 @@ class Reader:
         result = node.meta.get("val")
         if not isinstance(result, Tensor) or not reads:
             raise self.refuse("other things than tensors")
-        if result.dtype != torch.float32:
-            raise self.refuse(f"numbers of {result.dtype}")
-        if torch.Tag.pointwise in operation.tags:
+        if torch.Tag.pointwise in operation.tags or name.split(".")[1] in SHAPED_LIKE:
             return self.step("torch", reads, self.broadcast(reads), settings)
         for read in reads:
             fix(read.axes, f"{self.where()} has no rule for its sizes")
@@ -302,6 +309,8 @@ class Reader:
             return [self._plain(one, reads) for one in argument]
         if isinstance(argument, int) and argument and argument % BATCH_SIZE == 0:
             raise self.refuse("a size of the batch")
+        if isinstance(argument, torch.dtype) and str(argument) in NUMBERS:
+            return {"dtype": str(argument)}
         if argument is not None and not isinstance(argument, (int, float, bool)):
             raise self.refuse(f"an argument {argument!r}")
         return argument

@@ -19,6 +19,9 @@ results where what reads them can take them in.
 """
 
 
+LAYER_DTYPES = ("float32", "int64")
+
+
 @dataclass(frozen=True)
 class Segment:
     """One layer.
@@ -35,7 +38,11 @@ class Segment:
 
 
 def batch_position(value: Value) -> int | None:
-    """Return which axis is the batch and nothing else."""
+    """Return which axis is the batch and nothing else; None where there is none, or where layers
+    cannot take such numbers.
+    """
+    if value.dtype not in LAYER_DTYPES:
+        return None
     for i, axis in enumerate(value.axes):
         if _is_batch(axis):
             return i
@@ -95,15 +102,15 @@ class _Cutter:
     def _hand_views_on(self) -> None:
         """Join segments that are views and nothing else to the one that reads them."""
         for i in reversed(range(len(self._operations))):
-            members = np.flatnonzero(self._segment == self._segment[i])
+            members = np.flatnonzero(self._segment == self._segment[i]).tolist()
             value = self._operations[i].result
-            readers = self._readers.get(id(value), ())
+            readers = self._readers.get(id(value), [])
             only_views = all(self._operations[m].kind in VIEWS for m in members)
             if members[-1] != i or not only_views or id(value) in self._returned:
                 continue
-            names = {self._segment[reader] for reader in readers}
-            groups = {self._groups.get(j) for j in [*members.tolist(), *readers]}
-            if len(names) == len(groups) == 1:
+            names = {int(self._segment[reader]) for reader in readers}
+            groups = {self._groups.get(j) for j in [*members, *readers]}
+            if len(names) == 1 and len(groups) == 1:
                 self._join(readers[0], i)
 
     def _constants(self) -> list[bool]:

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from search_spaces.conversion.axes import BATCH_SIZE
 from search_spaces.errors import InputError
 
-DTYPES = {torch.float32: "float32", torch.int64: "int64"}
+DTYPES = {torch.float32: "float32", torch.int64: "int64"}  # of inputs
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ VIEWS = frozenset({"reshape", "permute", "select", "narrow", "expand"})
 ACTIVATIONS = frozenset(
     {
         "relu", "relu6", "sigmoid", "tanh", "hardswish", "hardsigmoid", "silu", "gelu",
-        "leaky_relu", "elu", "softplus", "mish", "softmax", "hardtanh",
+        "leaky_relu", "elu", "softplus", "mish", "softmax", "hardtanh", "prelu",
     }
 )  # fmt: skip
-WRITE_OVER = ACTIVATIONS | {"batch_norm", "layer_norm", "add", "sub", "mul"}
+WRITE_OVER = ACTIVATIONS | {"batch_norm", "layer_norm", "rms_norm", "add", "sub", "mul"}
 """Their results take the place of what they read first, where nothing reads that later."""
 
 

@@ -120,6 +120,15 @@ def _group_norm(place: _Place) -> fx.Node:
     )
 
 
+def _rms_norm(place: _Place) -> fx.Node:
+    sizes = place.weight("weight")
+    return place.module(nn.RMSNorm(sizes, place.setting("eps")))
+
+
+def _prelu(place: _Place) -> fx.Node:
+    return place.module(nn.PReLU(place.weight("weight")[0]))
+
+
 def _embedding(place: _Place) -> fx.Node:
     rows, width = place.weight("weight")
     return place.module(nn.Embedding(rows, width))
@@ -202,8 +211,9 @@ def _narrow(place: _Place) -> fx.Node:
 
 
 def _pad(place: _Place) -> fx.Node:
-    settings = {"mode": "constant", "value": place.setting("value")}
-    return place.function(F.pad, place.reads[0], tuple(place.setting("sizes")), **settings)
+    mode, sizes = place.setting("mode"), tuple(place.setting("sizes"))
+    value = {"value": place.setting("value")} if mode == "constant" else {}
+    return place.function(F.pad, place.reads[0], sizes, mode=mode, **value)
 
 
 def _of_torch(place: _Place) -> fx.Node:
@@ -211,8 +221,8 @@ def _of_torch(place: _Place) -> fx.Node:
     reads = iter(place.reads)
 
     def given(plain: Any) -> Any:
-        if plain == {"read": True}:
-            return next(reads)
+        if isinstance(plain, dict):
+            return next(reads) if plain == {"read": True} else NUMBERS[plain["dtype"]]
         return [given(one) for one in plain] if isinstance(plain, list) else plain
 
     function = torch_operation(place.setting("name"))
@@ -251,6 +261,9 @@ def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() else " " for c in text).split()
 
 
+NUMBERS = {str(one): one for one in (torch.float32, torch.int64, torch.bool)}
+"""Types of numbers that operations may turn tensors into."""
+
 Builder = Callable[[_Place], fx.Node]
 
 _LAYERS: dict[str, Callable[..., nn.Module]] = {
@@ -285,6 +298,8 @@ OPERATIONS: dict[str, Builder] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "prelu": _prelu,
     "embedding": _embedding,
     "parameter": _parameter,
     **{name: partial(_plain, kind) for name, kind in _LAYERS.items()},

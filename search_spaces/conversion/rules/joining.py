@@ -88,8 +88,16 @@ def _attention(
     settings = {"causal": causal, "scale": stated}
     if mask is not None:
         reads.append(r.value(mask))
-        fix(reads[-1].axes, "the mask of an attention")
+        _join_mask(r, q, reads[-1])
     return r.step("attention", reads, [*q.axes[:-1], v.axes[-1]], settings)
+
+
+def _join_mask(r: "Reader", query: Value, mask: Value) -> None:
+    """Let a mask have the heads of the queries, where it says something of each."""
+    for axis, own in zip(query.axes[-3::-1], mask.axes[-3::-1], strict=False):
+        if size_of(own) > 1:
+            unify(axis, own, r.where())
+    fix(mask.axes[-2:], "the mask of an attention")
 
 
 def _reduction(kind: str) -> Callable[..., Value | None]:

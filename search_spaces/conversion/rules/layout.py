@@ -93,11 +93,13 @@ def _expand(r: "Reader", x: Any, *more: Any, **keywords: Any) -> Value | None:
         if size_of(axis) == size:
             axes.append(axis)
             continue
-        axes.append(fixed_axis(size, f"a size of {r.where()}"))
-        if size % BATCH_SIZE == 0:
-            if i or size != BATCH_SIZE:
-                raise r.refuse("a size of the batch")
-            batch = True
+        if size % BATCH_SIZE:  # as many as what it meets
+            axes.append(r.atom_axis(size, r.module))
+            continue
+        if i or size != BATCH_SIZE:
+            raise r.refuse("a size of the batch")
+        axes.append(fixed_axis(size, "the batch"))
+        batch = True
     if len(old) > len(value.axes):
         value = r.step("reshape", [value], old)
     return r.step("expand", [value], axes, {"batch": batch})
@@ -106,9 +108,10 @@ def _expand(r: "Reader", x: Any, *more: Any, **keywords: Any) -> Value | None:
 def _pad(
     r: "Reader", x: Any, sizes: Sequence[int], mode: Any = None, value: Any = None
 ) -> Value | None:
-    if "constant" not in str(r.node.target) and mode != "constant":
+    if "constant" in str(r.node.target):  # whose third argument is the number
+        mode, value = "constant", mode
+    if mode not in ("constant", "reflect", "replicate", "circular"):
         return None
-    number = mode if "constant" in str(r.node.target) else value
     given = r.value(x)
     axes = list(given.axes)
     for i in range(len(sizes) // 2):
@@ -116,14 +119,25 @@ def _pad(
         if sizes[2 * i] or sizes[2 * i + 1]:
             fix([axes[dim]], f"{r.where()} lengthens it")
             axes[dim] = fixed_axis(r.shape[dim], f"a size of {r.where()}")
-    # for all axes: what comes after does not know how many there are
-    full = [*sizes, *(0 for _ in range(2 * len(axes) - len(sizes)))]
-    return r.step("pad", [given], axes, {"sizes": full, "value": float(number or 0)})
+    sizes = list(sizes)
+    if mode == "constant":  # of all axes: what comes after does not know how many there are
+        sizes += [0] * (2 * len(axes) - len(sizes))
+    settings = {"sizes": sizes, "mode": mode, "value": float(value or 0)}
+    return r.step("pad", [given], axes, settings)
 
 
 LAYOUT_RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("contiguous", "clone", "detach", "alias", "lift_fresh_copy", "lift_fresh"), _same
+        (
+            "contiguous",
+            "clone",
+            "detach",
+            "alias",
+            "lift_fresh_copy",
+            "lift_fresh",
+            "_assert_tensor_metadata",
+        ),
+        _same,
     ),
     **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout"), _dropout),
     **dict.fromkeys(("to", "_to_copy"), _to),

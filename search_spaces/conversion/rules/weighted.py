@@ -202,6 +202,25 @@ def _group_norm(
     return r.step("group_norm", [value], value.axes, {"eps": eps}, sizes=sizes, weights=weights)
 
 
+def _rms_norm(
+    r: "Reader", x: Any, shape: Sequence[int], weight: Any = None, eps: float | None = None
+) -> Value | None:
+    value = r.value(x)
+    weights = r.weights(weight=(weight, value.axes[-len(shape) :]))
+    if not weights:
+        return None
+    return r.step("rms_norm", [value], value.axes, {"eps": eps}, weights=weights)
+
+
+def _prelu(r: "Reader", x: Any, weight: Any) -> Value | None:
+    if not isinstance(r.found[weight], Constant):
+        return None
+    value = r.value(x)
+    single = r.found[weight].tensor.numel() == 1
+    weights = r.weights(weight=(weight, (ONE if single else value.axes[1],)))
+    return r.step("prelu", [value], value.axes, weights=weights)
+
+
 def _embedding(r: "Reader", weight: Any, ids: Any, *more: Any) -> Value | None:
     table, given = r.found[weight], r.found[ids]
     if not isinstance(table, Constant):
@@ -230,5 +249,7 @@ WEIGHTED_RULES: dict[str, Rule] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "prelu": _prelu,
     "embedding": _embedding,
 }

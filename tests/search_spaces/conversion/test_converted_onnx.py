@@ -17,15 +17,13 @@ from hardware_profiles.onnx_graph import (
 from hardware_profiles.profile_device import onnx_session
 from search_spaces.conversion.elasticize import elasticize
 from tests.contracts.inputs import random_inputs
-from tests.search_spaces.conversion.networks import NETWORKS
+from tests.search_spaces.conversion.networks import NETWORKS, seeded
 
 TOLERANCE = 1e-4  # of the greatest output
 
 
 def converted(name):
-    build, example = NETWORKS[name]
-    torch.manual_seed(0)
-    return elasticize(build(), example())
+    return elasticize(*seeded(NETWORKS[name]))
 
 
 def subnets(elastic):
