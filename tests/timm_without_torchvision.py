@@ -1,7 +1,5 @@
-"""timm's models without torchvision, of which they need nothing: its names stand for empty classes.
-
-timm imports torchvision for data and for a few layers; where torchvision is absent, importing this
-module lets it find a package of which every name is a class that does nothing.
+"""Lets timm be imported where torchvision is not: its models are of torch alone, its image
+transforms, which nothing here uses, are not.
 """
 
 import importlib.abc
@@ -14,45 +12,61 @@ from types import ModuleType
 import pytest
 
 
-class _Named(type):
-    """A class of which every attribute is the name of one, as enumerations have them."""
+class _AnyClass(type):
+    """Makes classes that have every attribute: its own name."""
 
     def __getattr__(cls, name: str) -> str:
         if name.startswith("__"):
             raise AttributeError(name)
-        return f"{cls.__name__}.{name}"
+        return name
 
 
-class _Empty(ModuleType):
-    __path__: Sequence[str] = ()
+class _AnyModule(ModuleType):
+    """Has every class."""
+
+    __path__ = ()
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Named(name, (), {"__init__": lambda self, *given, **named: None})
+        return _AnyClass(name, (), {})
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds torchvision and whatever is below it."""
-
+class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
-        self, fullname: str, path: object = None, target: object = None
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname.partition(".")[0] != "torchvision":
+        if name.partition(".")[0] != "torchvision":
             return None
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return _Empty(spec.name)
+        return _AnyModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave it empty."""
+        """Nothing: whatever is asked for is there."""
+
+
+def import_timm() -> ModuleType | None:
+    """Return timm, None where it is not installed."""
+    if importlib.util.find_spec("timm") is None:
+        return None
+    stand_in = None
+    if importlib.util.find_spec("torchvision") is None:
+        stand_in = _StandIn()
+        sys.meta_path.append(stand_in)
+    try:
+        return importlib.import_module("timm")
+    finally:
+        if stand_in is not None:  # nothing else shall take it for torchvision
+            sys.meta_path.remove(stand_in)
+            for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
 
 
 def timm_models() -> ModuleType:
-    """Import timm, with a stand-in for torchvision where that is absent; skip without timm."""
-    if importlib.util.find_spec("timm") is None:
+    """Return timm; the test is skipped where it is not installed."""
+    found = import_timm()
+    if found is None:
         pytest.skip("timm is absent: pip install --no-deps timm==1.0.31")
-    if importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.append(_Finder())
-    return pytest.importorskip("timm")
+    return found

@@ -22,6 +22,7 @@ def check_same(
         InputError: it does not.
     """
     network = copy.deepcopy(model).cpu().eval()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as subnets
     largest = space.decode(space.largest()[0])
     subnet = supernet.extract(largest).eval()
     for size in (2, 3):
