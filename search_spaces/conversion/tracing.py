@@ -123,6 +123,12 @@ def _outputs(exported: Any, returned: Any) -> tuple[list[fx.Node], list[str]]:
         raise InputError(
             "expected a network that returns tensors it computed (one, a tuple or a dict of them)"
         )
+    dtypes = {one.meta["val"].dtype for one in found} - {torch.float32}
+    if dtypes:
+        raise InputError(
+            f"expected outputs of float32, got {', '.join(map(str, dtypes))}; return the scores "
+            "that they follow from"
+        )
     spec = exported.call_spec.out_spec
     if spec is not None and not all(child.is_leaf() for child in spec.children()):
         raise InputError(
