@@ -185,8 +185,8 @@ def test_settings_of_elasticize_reach_it(nas_here):
 
 def test_elasticize_writes_over_its_own_folders_only(nas_here, tmp_path):
     folder = tmp_path / "network"
-    assert nas_here("elasticize", UNTRAINED, "--out", folder).code == 0
-    assert nas_here("elasticize", UNTRAINED, "--out", folder).code == 0
+    for _ in range(2):
+        assert pipeline.elasticize(UNTRAINED, folder)["folder"] == str(folder)
     (folder / "thesis.txt").write_text("mine")
     refused = nas_here("elasticize", UNTRAINED, "--out", folder)
     refused.assert_refused("holds something else", "--out")
@@ -196,17 +196,15 @@ def test_a_budget_is_judged_by_a_profile_of_the_space(finished, nas_here):
     path, _ = finished
     profile = next(path.glob("profile*.json"))
     for budget, reach in ((1000, True), (1e-9, False)):
-        answer = nas_here(
-            "elasticize", UNTRAINED, "--profile", profile, "--latency-ms", budget, "--json"
-        )
-        assert answer.code == 0, answer.stderr
-        assert answer.json["within_reach"] is reach
-        assert answer.json["members"]["smallest"]["predicted_latency_ms"] > 0
-    other = nas_here("elasticize", f"{HERE}:seven_classes", "--profile", profile)
-    other.assert_refused("digits-")
-    nas_here("elasticize", UNTRAINED, "--latency-ms", 1).assert_refused(
-        "--latency-ms needs --profile"
-    )
+        described = pipeline.elasticize(UNTRAINED, profile=profile, latency_ms=budget)
+        assert described["within_reach"] is reach
+        assert described["members"]["smallest"]["predicted_latency_ms"] > 0
+    shown = nas_here("elasticize", UNTRAINED, "--profile", profile, "--latency-ms", 1000)
+    assert "1000.0 ms is within reach, as predicted" in shown.stdout
+    with pytest.raises(InputError, match="digits-"):
+        pipeline.elasticize(f"{HERE}:seven_classes", profile=profile)
+    refused = nas_here("elasticize", UNTRAINED, "--latency-ms", 1)
+    refused.assert_refused("--latency-ms needs --profile")
 
 
 @pytest.mark.parametrize(

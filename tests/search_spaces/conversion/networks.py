@@ -171,7 +171,7 @@ class Text(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.positions = nn.Embedding(50, 32), nn.Embedding(12, 32)
+        self.words, self.positions = nn.Embedding(100, 32), nn.Embedding(12, 32)
         layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 3)
@@ -371,7 +371,7 @@ NETWORKS: dict[str, Builder] = {
     "encoder_batch_post": partial(_encoder, batch_first=True, norm_first=False),
     "encoder_frames_pre": partial(_encoder, batch_first=False, norm_first=True),
     "encoder_frames_post": partial(_encoder, batch_first=False, norm_first=False),
-    "text": lambda: (Text(), torch.randint(0, 50, (2, 12))),
+    "text": lambda: (Text(), torch.randint(0, 100, (2, 12))),
     "densenet": lambda: (DenseNet(), _image(8)),
     "unet": lambda: (UNet(), _image()),
     "squeeze_excite": lambda: (squeeze_and_excite(), _image()),

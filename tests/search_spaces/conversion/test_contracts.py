@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from hardware_profiles.onnx_operations.call import UnknownOperationError
 from search_spaces import LayerSpec, SearchSpace
 from search_spaces.supernet import Supernet
 from tests.contracts.elastic_contract import ElasticContract
@@ -59,10 +58,8 @@ class TestSupernets(SupernetContract):
         return space.unique(np.concatenate([ends, others]))[:6]
 
     def test_onnx_file_computes_the_same(self, space, supernet, architectures):
-        try:
+        if "ids" not in space.inputs:  # whose answers differ too little; `test_converted_onnx.py`
             super().test_onnx_file_computes_the_same(space, supernet, architectures)
-        except UnknownOperationError as error:
-            pytest.skip(str(error))
 
 
 def specs_of(network: str, slot: str) -> list[LayerSpec]:
@@ -92,9 +89,3 @@ class TestLayers(ElasticContract):
     @pytest.fixture(params=SLOTS, ids="-".join)
     def specs(self, request) -> list[LayerSpec]:
         return specs_of(*request.param)
-
-    def test_onnx_computes_the_same(self, layer, specs):
-        try:
-            super().test_onnx_computes_the_same(layer, specs)
-        except UnknownOperationError as error:
-            pytest.skip(str(error))
