@@ -32,8 +32,8 @@ def new_supernet(run: Run) -> Supernet:
     with torch.random.fork_rng():
         torch.manual_seed(run.recipe.seed)
         supernet = Supernet(run.space, run.recipe.training.kernel_transform)
-    if run.network_path.exists():
-        start_from(supernet, run.network_path / WEIGHTS_NAME, False)
+    if run.network_folder is not None:
+        start_from(supernet, run.network_folder / WEIGHTS_NAME, False)
     if run.recipe.training.zero_last_norm and not zero_last_norms(supernet):
         raise InputError(
             f"training.zero_last_norm is of residual blocks, and {run.space.name} has none: "

@@ -138,9 +138,9 @@ def run_of_model(
         InputError: as `nas.elasticize` and `nas.create_run`; a run of another network.
     """
     from nas.config import load_recipe
-    from nas.elastic_networks import elastic_network, write_network
+    from nas.elastic_networks import elastic_network, is_made_from, write_network
     from nas.pipeline import create_run
-    from nas.run_directory import NETWORK_NAME
+    from nas.run_directory import NETWORK_NAME, only_leftovers
     from nas.run_file import is_run
 
     named = load_recipe(recipe, overrides)
@@ -149,9 +149,15 @@ def run_of_model(
     if any(text.startswith("space.name") for text in overrides):
         raise InputError("--model and space.name both say what is searched; give one")
     loaded = load_recipe(recipe, [*overrides, f"space.name=file:{folder}"])
-    if path.exists() and not is_run(path) and any(p.name != NETWORK_NAME for p in path.iterdir()):
+    if is_run(path):
+        if not is_made_from(folder, model):
+            raise InputError(
+                f"{path} holds a run of another network than {model} as it is now; choose another "
+                "--out or delete it"
+            )
+    elif path.exists() and not (path.is_dir() and only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
-    if not is_run(path):
+    else:
         write_network(elastic_network(model), folder, model)
     return create_run(path, loaded)
 

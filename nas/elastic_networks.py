@@ -84,6 +84,20 @@ def write_network(elastic: Elastic, folder: Path, source: str | None = None) -> 
     write_atomic(folder / SPACE_NAME, (json.dumps(plain, indent=1) + "\n").encode())
 
 
+def is_made_from(folder: Path, source: str) -> bool:
+    """Tell whether a folder that `write_network` wrote is of a function, unchanged since.
+
+    Raises:
+        InputError: no such function.
+    """
+    found = {source: source_sha256(source)}
+    try:
+        plain = json.loads((folder / SPACE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and plain.get("made_from") == found
+
+
 def is_network_folder(folder: Path) -> bool:
     """Tell whether a folder holds nothing but what `write_network` writes."""
     return folder.is_dir() and all(

@@ -68,6 +68,7 @@ from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
 from search_spaces import InputError, build_space, unknown_name
+from search_spaces.catalogue import is_file_name
 from search_spaces.part import SpacePart
 
 RunLike = Run | Path | str
@@ -104,13 +105,15 @@ def create_run(path: Path, recipe: Recipe) -> Run:
             that are absent or of another space; teachers that are absent, untrained or of other
             classes; another run's directory.
     """
-    _check_recipe(recipe)
-    if is_run(path):
+    if is_run(path):  # with a copy of its own of a network that was made elastic
+        of_file = is_file_name(recipe.space.name)
+        _check_recipe(recipe, open_run(path).space_name if of_file else recipe.space.name)
         return create_run_directory(path, recipe)
+    _check_recipe(recipe, recipe.space.name)
     return create_run_directory(path, recipe, check_sources(recipe))
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def _check_recipe(recipe: Recipe, space_name: str) -> None:
     """Check what can be before data are loaded, which may take long."""
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
@@ -121,7 +124,7 @@ def _check_recipe(recipe: Recipe) -> None:
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
-    space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
+    space = SpacePart(build_space(space_name), recipe.profile.options).whole
     if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
         raise InputError(
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
@@ -285,10 +288,12 @@ def dry_run(
     if isinstance(recipe, Path | str) and is_run(Path(recipe)):
         if list(overrides):
             raise InputError(f"{recipe} is a run: its recipe is fixed, so no --set")
-        recipe = open_run(recipe).recipe
+        run = open_run(recipe)
+        space = run.recipe.space.model_copy(update={"name": run.space_name})
+        recipe = run.recipe.model_copy(update={"space": space})
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
-    _check_recipe(recipe)
+    _check_recipe(recipe, recipe.space.name)
     fits = check_sources(recipe)
     return try_training(recipe, fits, steps=steps, samples=samples, processes=processes)
 
@@ -349,7 +354,7 @@ def one_shot(where: RunLike, *, subnets: int = 8) -> OneShot:
         InputError: a run that starts from no weights.
     """
     this = open_run(where)
-    if not this.network_path.exists() and this.recipe.training.weights is None:
+    if this.network_folder is None and this.recipe.training.weights is None:
         raise InputError(
             f"{this.path} starts from random weights, which tell nothing; see `nas audit` after "
             "training"

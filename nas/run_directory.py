@@ -91,8 +91,19 @@ class Run:
     @property
     def space_name(self) -> str:
         """What `build_space` calls the space; of a network made elastic, the run's own copy."""
+        folder = self.network_folder
+        return self.recipe.space.name if folder is None else f"{FILE_PREFIX}{folder}"
+
+    @property
+    def network_folder(self) -> Path | None:
+        """Where the network lies that the space was made of: the run's own copy, or what a run that
+        is not written yet would copy; None for other spaces.
+        """
         named = self.recipe.space.name
-        return f"{FILE_PREFIX}{self.network_path}" if is_file_name(named) else named
+        if not is_file_name(named):
+            return None
+        source = Path(named.removeprefix(FILE_PREFIX))
+        return self.network_path if self.network_path.exists() else source
 
     @cached_property
     def task(self) -> Task:
@@ -236,15 +247,15 @@ def create_run_directory(
                 "choose another --out or delete it"
             )
         return run
-    if path.exists() and not (path.is_dir() and _only_leftovers(path)):
+    if path.exists() and not (path.is_dir() and only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
     # a bad task, bad data and what does not fit them are errors before anything is written
     task = make_task(recipe)
     data = load_recipe_data(recipe)
     run = unwritten_run(path, recipe, data, task, check_space)
-    path.mkdir(parents=True, exist_ok=True)
     if is_file_name(recipe.space.name):
         copy_network(Path(recipe.space.name.removeprefix(FILE_PREFIX)), run.network_path)
+    path.mkdir(parents=True, exist_ok=True)
     run.file.save(path / "run.json")
     return run
 
@@ -316,7 +327,7 @@ def copy_network(source: Path, target: Path) -> None:
         write_atomic(target / name, content)
 
 
-def _only_leftovers(path: Path) -> bool:
+def only_leftovers(path: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed process had begun to write."""
     return all(
         file.name == NETWORK_NAME or (file.name.startswith(".") and file.name.endswith(".tmp"))

@@ -74,7 +74,7 @@ def load_teachers(run: Run) -> tuple[Teacher, ...]:
         raise InputError(
             f"training.teachers: {run.path} is the run itself, whose largest subnet teaches anyway"
         )
-    check_teachers(names, run.space, run.network_path.exists())
+    check_teachers(names, run.space, run.network_folder is not None)
     return tuple(_load(name, run) for name in names)
 
 
@@ -90,7 +90,8 @@ def _load(name: str, run: Run) -> Teacher:
 
 def _original(run: Run) -> Teacher:
     """Return the network that a run's space was made of, with the statistics it came with."""
-    weights = run.network_path / WEIGHTS_NAME
+    assert run.network_folder is not None, "checked before"
+    weights = run.network_folder / WEIGHTS_NAME
     with torch.random.fork_rng(devices=[]):
         supernet = Supernet(run.space)
     start_from(supernet, weights, False)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+import pytest
+
 
 class _AnyClass(type):
     """Makes classes that have every attribute: its own name."""
@@ -60,3 +62,11 @@ def import_timm() -> ModuleType | None:
             sys.meta_path.remove(stand_in)
             for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
+
+
+def timm_models() -> ModuleType:
+    """Return timm; the test is skipped where it is not installed."""
+    found = import_timm()
+    if found is None:
+        pytest.skip("timm is absent: pip install --no-deps timm==1.0.31")
+    return found

@@ -119,12 +119,13 @@ def elasticize(
         reasons = ", ".join(dict.fromkeys(stay.reason for stay in _stays(graph))) or "no weights"
         raise InputError(f"nothing of {builder.name} can be chosen: {reasons}")
     space = plan.space()
-    supernet = Supernet(space)
-    _load(supernet, plan, layers, traced, reader.computed)
-    elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
-    gradients = None if samples is None else _gradients(elastic, samples, loss)
-    sort_by_importance(elastic, gradients)
-    check_same(model, space, supernet, example)
+    with torch.random.fork_rng(devices=[]):  # what layers begin with is written over
+        supernet = Supernet(space)
+        _load(supernet, plan, layers, traced, reader.computed)
+        elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
+        gradients = None if samples is None else _gradients(elastic, samples, loss)
+        sort_by_importance(elastic, gradients)
+        check_same(model, space, supernet, example)
     return elastic
 
 

@@ -252,7 +252,11 @@ def test_activations_over_their_whole_range(activation):
     assert_same(module.eval())
 
 
-@pytest.mark.parametrize("function", [operator.add, operator.mul, torch.add, torch.mul], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [operator.add, operator.mul, torch.add, torch.mul],
+    ids=["operator.add", "operator.mul", "torch.add", "torch.mul"],
+)
 def test_sums_and_products_broadcast(function):
     def whole(self, inputs):
         return function(self.conv(inputs), self.gate(self.pool(inputs)))

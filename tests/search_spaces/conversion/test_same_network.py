@@ -11,6 +11,7 @@ from search_spaces.conversion.sameness import _plain_attention
 from search_spaces.elastic.selecting_layer import SelectingLayer
 from search_spaces.layer_program import read_program
 from search_spaces.supernet import Supernet
+from tests.contracts.traced_costs import traced_costs
 from tests.search_spaces.conversion.converted import Converted, converted, several
 from tests.search_spaces.conversion.networks import NETWORKS
 
@@ -81,9 +82,11 @@ def gradients_of(one: Converted, supernet: Supernet) -> dict[str, Tensor]:
 
 
 def test_subnets_of_the_supernet_are_the_extracted_ones(one):
-    """On statistics of the batch; parameters keep their number."""
+    """On statistics of the batch; and they cost what is said."""
     space, supernet = one.elastic.space, one.elastic.supernet
-    for i, genome in enumerate(space.sample(4, np.random.default_rng(1))):
+    population = space.sample(3, np.random.default_rng(1))
+    costs = space.layers.costs(population)
+    for i, genome in enumerate(population):
         architecture = space.decode(genome)
         batch = one.batch(8, seed=i)
         subnet = supernet.extract(architecture).train()
@@ -91,6 +94,7 @@ def test_subnets_of_the_supernet_are_the_extracted_ones(one):
             expected, found = several(supernet(batch, architecture)), several(subnet(*batch))
         for wanted, got in zip(expected, found, strict=True):
             assert (got - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+        assert costs.row(i) == traced_costs(subnet.eval(), *one.batch(1))
 
 
 def test_the_original_is_left_as_it_was():
