@@ -280,25 +280,17 @@ def write(rows: list[Row], out: Path) -> None:
             )
 
     def draw(axes: list[Any]) -> None:
-        (panel,) = axes
-        for method, color in (("supernet", "predicted"), ("uniform", "measured")):
-            for trained, line in ((True, "-"), (False, ":")):
+        for panel, trained in zip(axes, (True, False), strict=True):
+            for method, color in (("supernet", "predicted"), ("uniform", "measured")):
                 ones = [r for r in rows if (r.method, r.trained) == (method, trained)]
-                words = f"{method}, {'fine-tuned' if trained else 'one-shot'}"
                 x, y = [r.macs / 1e6 for r in ones], [100 * r.test_accuracy for r in ones]
-                panel.plot(x, y, line, marker="o", color=COLORS[color], label=words)
-        whole = rows[0]
-        panel.plot(
-            [whole.macs / 1e6],
-            [100 * whole.test_accuracy],
-            "*",
-            markersize=10,
-            color=COLORS["chosen"],
-            label="the network itself",
-        )
-        panel.set(xlabel="million MACs", ylabel="test accuracy (%)")
+                panel.plot(x, y, marker="o", color=COLORS[color], label=method)
+            x, y = [rows[0].macs / 1e6], [100 * rows[0].test_accuracy]
+            panel.plot(x, y, "*", markersize=10, color=COLORS["chosen"], label="the network itself")
+            title = "fine-tuned" if trained else "one-shot"
+            panel.set(title=title, xlabel="million MACs", ylabel="test accuracy (%)")
 
-    (out / "front.png").write_bytes(draw_png(1, draw))
+    (out / "front.png").write_bytes(draw_png(2, draw))
 
 
 def _key(one: Row) -> tuple[str, str]:
