@@ -15,8 +15,8 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +39,8 @@ from nas.subnet.evaluator import SubnetEvaluator
 from nas.supernet_trainer import supernet_trainer
 from nas.training.batches import Batches
 from search_spaces import Architecture, SearchSpace
-from search_spaces.conversion.elasticize import elasticize
+from search_spaces.conversion.elasticize import Elastic, elasticize
+from search_spaces.conversion.space_file import versioned_name
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SHARES = (0.5, 0.625, 0.75, 0.875)
@@ -218,13 +219,27 @@ def calibrated(
     return network
 
 
+def with_widths(elastic: Elastic, shares: Sequence[float]) -> Elastic:
+    """Return it with exactly these shares of every width, which are rounded otherwise."""
+
+    def sizes(whole: int) -> tuple[int, ...]:
+        return tuple(round(share * whole) for share in (*shares, 1))
+
+    plan = elastic.plan
+    dimensions = [replace(d, options=sizes(int(d.options[-1]))) for d in plan.dimensions]
+    slots = [
+        replace(slot, sizes=tuple(replace(one, sizes=sizes(one.sizes[-1])) for one in slot.sizes))
+        for slot in plan.slots
+    ]
+    plan = replace(plan, dimensions=tuple(dimensions), slots=tuple(slots))
+    plan = replace(plan, name=versioned_name(plan))
+    return replace(elastic, plan=plan, space=plan.space())
+
+
 def uniform(space: SearchSpace, share: float) -> Architecture:
-    """Return the architecture that has of every width the option nearest to one share."""
-    nearest = {
-        d.name: min(d.options, key=lambda option, d=d: abs(option - share * d.options[-1]))
-        for d in space.dimensions
-    }
-    return space.architecture(nearest)
+    """Return the architecture that has one share of every width."""
+    widths = {d.name: round(share * int(d.options[-1])) for d in space.dimensions}
+    return space.architecture(widths)
 
 
 def chosen(run: Run, evaluator: SubnetEvaluator, num_levels: int) -> list[Architecture]:
@@ -265,25 +280,17 @@ def write(rows: list[Row], out: Path) -> None:
             )
 
     def draw(axes: list[Any]) -> None:
-        (panel,) = axes
-        for method, color in (("supernet", "predicted"), ("uniform", "measured")):
-            for trained, line in ((True, "-"), (False, ":")):
+        for panel, trained in zip(axes, (True, False), strict=True):
+            for method, color in (("supernet", "predicted"), ("uniform", "measured")):
                 ones = [r for r in rows if (r.method, r.trained) == (method, trained)]
-                words = f"{method}, {'fine-tuned' if trained else 'one-shot'}"
                 x, y = [r.macs / 1e6 for r in ones], [100 * r.test_accuracy for r in ones]
-                panel.plot(x, y, line, marker="o", color=COLORS[color], label=words)
-        whole = rows[0]
-        panel.plot(
-            [whole.macs / 1e6],
-            [100 * whole.test_accuracy],
-            "*",
-            markersize=10,
-            color=COLORS["chosen"],
-            label="the network itself",
-        )
-        panel.set(xlabel="million MACs", ylabel="test accuracy (%)")
+                panel.plot(x, y, marker="o", color=COLORS[color], label=method)
+            x, y = [rows[0].macs / 1e6], [100 * rows[0].test_accuracy]
+            panel.plot(x, y, "*", markersize=10, color=COLORS["chosen"], label="the network itself")
+            title = "fine-tuned" if trained else "one-shot"
+            panel.set(title=title, xlabel="million MACs", ylabel="test accuracy (%)")
 
-    (out / "front.png").write_bytes(draw_png(1, draw))
+    (out / "front.png").write_bytes(draw_png(2, draw))
 
 
 def _key(one: Row) -> tuple[str, str]:
@@ -322,8 +329,8 @@ def main() -> None:
     folders = {"supernet": out / "elastic", "uniform": out / "uniform"}
     if not folders["uniform"].exists():
         write_network(elasticize(network, example), folders["supernet"])
-        widths_alone = elasticize(network, example, widths=SHARES, depths=False, kernels=False)
-        write_network(widths_alone, folders["uniform"])
+        widths_alone = elasticize(network, example, depths=False, kernels=False)
+        write_network(with_widths(widths_alone, SHARES), folders["uniform"])
         print(f"made elastic twice in {time.process_time() - start:.1f} s", flush=True)
 
     def supernet_recipe(epochs: int, *more: str) -> Recipe:

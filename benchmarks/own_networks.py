@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,16 @@ from hardware_profiles.profile_device import onnx_session
 from search_spaces import Architecture, InputError
 from search_spaces.conversion.elasticize import Elastic, elasticize
 from tests.contracts.inputs import random_inputs
-from tests.search_spaces.conversion.networks import NETWORKS
+from tests.search_spaces.conversion.networks import NETWORKS, Builder, seeded
 from tests.timm_without_torchvision import import_timm
 
 PLAIN = {
     "ResNet": "resnet",
     "VGG": "vgg",
-    "MobileNetV2": "mobilenet",
-    "1-D convolutions": "conv1d",
-    "two outputs": "two outputs",
-    "nn.TransformerEncoder": "encoder batch first",
+    "MobileNetV2": "mobilenet_v2",
+    "1-D convolutions": "convolutions_1d",
+    "two outputs": "two_outputs",
+    "nn.TransformerEncoder": "encoder_batch_post",
     "DenseNet": "densenet",
     "U-Net": "unet",
 }
@@ -65,8 +64,6 @@ HEADING = (
     "file - subnet",
 )
 VOCABULARY = 100
-Inputs = tuple[Tensor, ...]
-Builder = tuple[Callable[[], nn.Module], Callable[[], Inputs]]
 
 
 @dataclass
@@ -93,21 +90,16 @@ def builders() -> dict[str, Builder]:
     if timm is None:
         print("timm is not importable: its networks are left out", file=sys.stderr)
         return found
-    images = partial(_images, 3, 224, 224)
-    return found | {name: (partial(timm.create_model, name), images) for name in OF_TIMM}
+    return found | {name: _of_timm(timm.create_model, name) for name in OF_TIMM}
 
 
-def _images(*shape: int) -> Inputs:
-    return (torch.randn(2, *shape),)
+def _of_timm(create: Callable[[str], nn.Module], name: str) -> Builder:
+    return lambda: (create(name), torch.randn(2, 3, 224, 224))
 
 
 def judged(name: str, builder: Builder, num_subnets: int) -> Row:
     """Convert a network, and look at it."""
-    torch.manual_seed(0)
-    network, example = builder[0](), builder[1]()
-    with torch.no_grad():
-        network.train()(*example)  # norms get to know something
-    network.eval()
+    network, example = seeded(builder)
     start = time.process_time()
     elastic = elasticize(network, example, name=name)
     seconds = time.process_time() - start
@@ -182,7 +174,9 @@ def plain_attention() -> Iterator[None]:
 
 
 def _tensors(outputs: Any) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values()) if isinstance(outputs, dict) else list(outputs)
 
 
 def markdown(row: Row) -> str:
