@@ -11,6 +11,7 @@ from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from nas.config import Recipe
     from nas.run_directory import Run
     from nas.subnet.one_shot import OneShot
 
@@ -143,12 +144,14 @@ def run_of_model(
     from nas.run_directory import NETWORK_NAME, only_leftovers
     from nas.run_file import is_run
 
-    named = load_recipe(recipe, overrides)
-    path = out or Path("runs") / named.name
-    folder = path / NETWORK_NAME
     if any(text.startswith("space.name") for text in overrides):
         raise InputError("--model and space.name both say what is searched; give one")
-    loaded = load_recipe(recipe, [*overrides, f"space.name=file:{folder}"])
+
+    def recipe_in(run: Path) -> "Recipe":
+        return load_recipe(recipe, [*overrides, f"space.name=file:{run / NETWORK_NAME}"])
+
+    path = out or Path("runs") / recipe_in(Path()).name
+    folder, loaded = path / NETWORK_NAME, recipe_in(path)
     if is_run(path):
         if not is_made_from(folder, model):
             raise InputError(

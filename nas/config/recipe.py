@@ -22,6 +22,7 @@ from nas.config.section import (
 from nas.config.task import DataConfig, SpaceConfig, TaskConfig
 from nas.config.training import TrainingConfig
 from search_spaces import InputError, unknown_name
+from search_spaces.catalogue import is_file_name
 
 
 class Recipe(Section):
@@ -44,6 +45,15 @@ class Recipe(Section):
             raise InputError(
                 f"{self.training.strategy} learns from labels alone, so task.distillation does "
                 "nothing: leave it out or name training.teachers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_search(self) -> "Recipe":
+        has_weights = self.training.weights is not None or is_file_name(self.space.name)
+        if self.training.epochs == 0 and not has_weights:
+            raise InputError(
+                "expected training.epochs of at least 1, or training.weights to start from, got 0"
             )
         return self
 

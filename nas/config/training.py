@@ -180,10 +180,3 @@ class TrainingConfig(Section):
         """Tell whether nothing learns from a teacher."""
         return self.strategy in ("single-path", "sorted") and not self.teachers
 
-    @model_validator(mode="after")
-    def _something_to_search(self) -> "TrainingConfig":
-        if self.epochs == 0 and self.weights is None:
-            raise InputError(
-                "expected training.epochs of at least 1, or training.weights to start from, got 0"
-            )
-        return self

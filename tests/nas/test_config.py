@@ -301,3 +301,12 @@ def test_differing_keys_are_dotted_and_complete():
     second = load_recipe(None, ["seed=1", "training.epochs=2", "search.budget=0.1"]).model_dump()
     assert set(differing_keys(first, second)) == {"seed", "training.epochs", "search.budget"}
     assert differing_keys(first, first) == []
+
+
+def test_networks_and_weights_may_be_searched_untrained():
+    """Something to search is there without training: the weights that were brought."""
+    untrained = "training.epochs=0"
+    with pytest.raises(InputError, match="at least 1, or training.weights to start from"):
+        load_recipe(None, [untrained])
+    assert load_recipe(None, [untrained, "space.name=file:net"]).training.epochs == 0
+    assert load_recipe(None, [untrained, "training.weights=w"]).training.epochs == 0
