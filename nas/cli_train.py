@@ -326,7 +326,8 @@ def _recipe_unless_run(
     from nas.run_file import is_run, read_run_file
 
     if recipe is None or not is_run(recipe):
-        return load_recipe(recipe, overrides or ())
+        space = () if model is None else (f"space.name=file:{model}",)  # there only then
+        return load_recipe(recipe, [*(overrides or ()), *space])
     if out is not None or overrides or model is not None:
         raise InputError(
             f"{recipe} is a run: its recipe is fixed, so no --out, no --set and no --model"

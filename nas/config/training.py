@@ -179,4 +179,3 @@ class TrainingConfig(Section):
     def without_teacher(self) -> bool:
         """Tell whether nothing learns from a teacher."""
         return self.strategy in ("single-path", "sorted") and not self.teachers
-
