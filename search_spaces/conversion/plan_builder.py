@@ -131,7 +131,7 @@ class PlanBuilder:
         for segment in self._segments:
             operations = [self._graph.operations[i] for i in segment.operations]
             first = next((o for o in operations if o.weights and o.module), operations[-1])
-            base = (first.module or first.kind).replace(".", "_")
+            base = re.sub(r"\W", "_", first.module or first.kind, flags=re.ASCII)
             name, number = base, 1
             while name in names or name in nn.ModuleDict.__dict__ or hasattr(nn.ModuleDict, name):
                 number += 1

@@ -218,16 +218,22 @@ def _pad(place: _Place) -> fx.Node:
 
 def _of_torch(place: _Place) -> fx.Node:
     """Call an operation of torch by name, with what it was called with before."""
-    reads = iter(place.reads)
+    reads = list(place.reads)
 
     def given(plain: Any) -> Any:
         if isinstance(plain, dict):
-            return next(reads) if plain == {"read": True} else NUMBERS[plain["dtype"]]
+            return reads.pop(0) if plain == {"read": True} else NUMBERS[plain["dtype"]]
+        if isinstance(plain, str):
+            raise ValueError(f"expected tensors and numbers, got {plain!r}")
         return [given(one) for one in plain] if isinstance(plain, list) else plain
 
     function = torch_operation(place.setting("name"))
     arguments = [given(one) for one in place.setting("arguments")]
     keywords = {key: given(value) for key, value in place.setting("keywords").items()}
+    # names of arguments stand in the code that a graph becomes
+    unknown = set(keywords) - {argument.name for argument in function._schema.arguments}
+    if unknown or reads:
+        raise ValueError(f"unknown arguments {', '.join(map(repr, unknown)) or 'read'}")
     return place.function(function, *arguments, **keywords)
 
 
@@ -236,9 +242,12 @@ def torch_operation(name: str) -> Any:
     one tensor.
 
     Raises:
-        InputError: no such operation, or one that does more.
+        InputError: no such operation, one that does more, or one of torch's own use, which does
+            not check what it is given.
     """
     first, _, overload = name.removeprefix("aten.").partition(".")
+    if first.startswith("_") and not first.startswith("_upsample_"):
+        raise InputError(f"{name!r} is a private operation of torch")
     packet = getattr(torch.ops.aten, first, None) if first.isidentifier() else None
     found = getattr(packet, overload, None) if overload.isidentifier() else None
     if not isinstance(found, torch._ops.OpOverload):
