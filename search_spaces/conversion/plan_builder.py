@@ -35,8 +35,8 @@ class PlanBuilder:
             for choice in found
             for atom, sizes in choice.sizes.items()
         }
-        names = self._slot_names()
         inputs = _input_names(self._graph.inputs, example)
+        names = self._slot_names(inputs)
         read_name = {id(v): n for v, n in zip(self._graph.inputs, inputs, strict=True)}
         read_name |= {id(s.result): n for s, n in zip(self._segments, names, strict=True)}
         layers, slots = [], []
@@ -126,14 +126,14 @@ class PlanBuilder:
         reads = (first, *(value for value in segment.reads if value is not first))
         return replace(segment, reads=reads)
 
-    def _slot_names(self) -> list[str]:
+    def _slot_names(self, inputs: Sequence[str]) -> list[str]:
         names: list[str] = []
         for segment in self._segments:
             operations = [self._graph.operations[i] for i in segment.operations]
             first = next((o for o in operations if o.weights and o.module), operations[-1])
             base = re.sub(r"\W", "_", first.module or first.kind, flags=re.ASCII)
             name, number = base, 1
-            while name in names or name in nn.ModuleDict.__dict__ or hasattr(nn.ModuleDict, name):
+            while name in (*names, *inputs) or hasattr(nn.ModuleDict, name):
                 number += 1
                 name = f"{base}_{number}"
             names.append(name)
