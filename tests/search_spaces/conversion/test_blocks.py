@@ -37,12 +37,12 @@ class Conditioned(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.scale = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
-        self.head = nn.Linear(16, 5)
+        self.wide, self.head = nn.Conv2d(16, 32, 1), nn.Linear(32, 5)
 
     def forward(self, images: Tensor, scale: Tensor) -> Tensor:
         hidden = F.relu(self.stem(images))
         hidden = hidden + self.scale(hidden) * scale
-        return self.head(hidden.mean((2, 3)))
+        return self.head(F.relu(self.wide(hidden)).mean((2, 3)))
 
 
 IMAGES = torch.randn(2, 3, 8, 8)
