@@ -171,7 +171,7 @@ def test_concatenated_channels_are_taken_part_by_part():
     kept = sorted(orders["stem.width"])
     kept += [16 + 8 * i + j for i in range(3) for j in (1, 4, 6, 7)]
     expected = one.network.transition[0].weight[:, kept]
-    assert torch.equal(state["transition_0.conv_1.weight"], expected)
+    assert torch.equal(state["transition_0.conv_0.weight"], expected)
 
 
 def test_flattened_pixels_go_with_their_channel():
