@@ -34,8 +34,8 @@ from search_spaces.conversion.tracing import DTYPES, Traced, line_in, writes_ove
 from search_spaces.errors import InputError
 from search_spaces.layer_modules.program import NUMBERS, torch_operation
 
-SHAPED_LIKE = frozenset({"zeros_like", "ones_like", "full_like", "to", "log_sigmoid"})
-"""Operations whose results have the sizes of what they read."""
+SHAPED_LIKE = frozenset({"zeros_like", "ones_like", "full_like", "to", "log_sigmoid", "where"})
+"""Operations that work number by number, which torch does not say of them."""
 PLACES = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "copy"})
 """Arguments about where tensors lie, which a subnet decides for itself."""
 
@@ -120,7 +120,7 @@ class Reader:
     def as_value(self, constant: Constant) -> Value:
         """Return a tensor of the network itself as one that flows, its axes free."""
         if constant.tensor.dtype != torch.float32:
-            raise self.refuse(f"a constant of {constant.tensor.dtype}")
+            return self._of_floats(constant)
         shape = constant.tensor.shape
         axes = self._raw.setdefault(
             constant.source, tuple(self.atom_axis(size, constant.source) for size in shape)
@@ -132,6 +132,22 @@ class Reader:
             Operation("parameter", (), value, settings, weights=weights, module=self.module)
         )
         return value
+
+    def _of_floats(self, constant: Constant) -> Value:
+        """Return truth values or whole numbers, made in the program of the floats that hold them."""
+        dtype, numbers = constant.tensor.dtype, constant.tensor.float()
+        if str(dtype) not in NUMBERS or not torch.equal(numbers.to(dtype), constant.tensor):
+            raise self.refuse(f"a constant of {dtype}")
+        source = f"{constant.source} as float32"
+        self.computed[source] = numbers
+        floats = self.as_value(Constant(source, numbers, False))
+        form: tuple[str, Any] = ("aten.to.dtype", {"dtype": str(dtype)})
+        if dtype == torch.bool:
+            form = ("aten.ne.Scalar", 0)
+        settings = {"name": form[0], "arguments": [{"read": True}, form[1]], "keywords": {}}
+        result = Value(constant.source, floats.axes, str(dtype).removeprefix("torch."))
+        self.operations.append(Operation("torch", (floats,), result, settings, module=self.module))
+        return result
 
     def atom_axis(self, size: int, name: str, noun: str = "width") -> AtomAxis:
         """Return a new axis, which can be chosen unless its module is named as fixed."""
