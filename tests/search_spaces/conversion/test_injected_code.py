@@ -12,7 +12,8 @@ import torch
 from search_spaces import InputError
 from search_spaces.conversion.elasticize import elasticize
 from search_spaces.conversion.space_file import SpacePlan, versioned_name
-from search_spaces.layer_modules.program import program_module, torch_operation
+from search_spaces.layer_modules.program import program_module
+from search_spaces.layer_modules.torch_operation import torch_operation
 from search_spaces.layer_program import NUM_SIZES
 from search_spaces.layer_spec import LayerSpec
 from search_spaces.supernet import Supernet
