@@ -12,11 +12,23 @@ from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet
 
+OUTER = (
+    "it depends on something beside its inputs and weights, such as the size of the batch or "
+    "random numbers"
+)
+
 
 def check_same(
-    model: nn.Module, space: SearchSpace, supernet: Supernet, example: tuple[Tensor, ...]
+    model: nn.Module,
+    space: SearchSpace,
+    supernet: Supernet,
+    example: tuple[Tensor, ...],
+    suspect: str = "",
 ) -> None:
     """Check that the largest architecture answers as the network does, at two sizes of the batch.
+
+    Args:
+        suspect: what would explain another answer.
 
     Raises:
         InputError: it does not.
@@ -39,8 +51,7 @@ def check_same(
                 )
                 raise InputError(
                     f"the network answers otherwise once it is traced ({difference}, batch "
-                    f"{len(batch[0])}): it depends on something beside its inputs and weights, "
-                    "such as the size of the batch or random numbers"
+                    f"{len(batch[0])}): {suspect or OUTER}"
                 )
 
 
