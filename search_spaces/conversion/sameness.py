@@ -1,6 +1,5 @@
 """The largest architecture is the network itself, or the network is refused."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.conversion.tracing import own_copy
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet
@@ -33,7 +33,7 @@ def check_same(
     Raises:
         InputError: it does not.
     """
-    network = copy.deepcopy(model).cpu().eval()
+    network = own_copy(model)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as subnets
     largest = space.decode(space.largest()[0])
     subnet = supernet.extract(largest).eval()

@@ -42,12 +42,12 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
         example: its inputs, each of at least one sample.
 
     Raises:
-        InputError: hooks, other inputs than tensors, or a forward pass that cannot be written down
-            (the line is named).
+        InputError: hooks, other inputs than tensors, a network that cannot be copied, or a forward
+            pass that cannot be written down (the line is named).
     """
     _check_model(model)
     _check_example(example)
-    network = copy.deepcopy(model).cpu().eval()
+    network = own_copy(model)
     example = tuple(tensor.detach().cpu() for tensor in example)
     many = tuple(t[:1].expand(BATCH_SIZE, *t.shape[1:]) for t in example)  # takes no memory
     try:
@@ -92,6 +92,22 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
         state={**exported.state_dict, **exported.constants},
         parameters=frozenset(signature.parameters),
     )
+
+
+def own_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a network on the CPU, in eval mode.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).cpu().eval()
+    except Exception as error:  # whatever its attributes are
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"the network cannot be copied ({type(error).__name__}: {first[:160]}); detach tensors "
+            "that it keeps as attributes, or register them as buffers"
+        ) from error
 
 
 @contextmanager

@@ -256,6 +256,12 @@ def test_a_model_without_values_is_refused():
     assert_refused(plain().to("meta"), words=r"0\.weight has no values .*meta device")
 
 
+def test_a_model_that_keeps_what_it_computed_is_refused():
+    model = plain()
+    model.kept = model[0](INPUTS)
+    assert_refused(model, words="cannot be copied.*detach tensors")
+
+
 def test_something_else_than_a_module_is_refused():
     assert_refused(lambda x: x, words="expected a torch module, got function")
 
