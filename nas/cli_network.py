@@ -1,6 +1,8 @@
 """The commands for networks of the user's own."""
 
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -162,7 +164,14 @@ def run_of_model(
         raise InputError(f"{path} exists and is no run; choose another --out")
     else:
         write_network(elastic_network(model), folder, model)
-    return create_run(path, loaded)
+    try:
+        return create_run(path, loaded)
+    except BaseException:
+        if not is_run(path):  # data, say, that the network does not fit
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # leftovers of others
+                path.rmdir()
+        raise
 
 
 def _shares(text: str) -> tuple[float, ...]:

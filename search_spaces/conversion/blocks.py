@@ -45,7 +45,35 @@ class Stage:
 
 
 def find_stages(graph: NetworkGraph) -> list[Stage]:
-    """Return the chains of residual blocks of a network."""
+    """Return the chains of residual blocks of a network, without those that it needs: to read all
+    of its inputs, and to give something else than an input.
+    """
+    found: list[Stage] = []
+    for stage in _chains(graph):
+        if _is_whole(graph, [*found, stage]):
+            found.append(stage)
+    return found
+
+
+def _is_whole(graph: NetworkGraph, stages: Sequence[Stage]) -> bool:
+    """Tell whether a network whose stages are as short as can be is a whole one."""
+    absent = [block for stage in stages for block in stage.blocks[stage.least_depth :]]
+    gone = {i for block in absent for i in block.operations}
+    entries = {id(block.exit): block.entry for block in absent}
+
+    def standing_for(value: Value) -> Value:
+        while id(value) in entries:
+            value = entries[id(value)]
+        return value
+
+    left = [operation for i, operation in enumerate(graph.operations) if i not in gone]
+    read = {id(standing_for(value)) for operation in left for value in operation.reads}
+    inputs = {id(value) for value in graph.inputs}
+    returned = {id(standing_for(value)) for value in graph.outputs.values()}
+    return inputs <= read and not inputs & returned
+
+
+def _chains(graph: NetworkGraph) -> list[Stage]:
     blocks = _chained(_Finder(graph).blocks())
     stages: list[Stage] = []
     for block in blocks:

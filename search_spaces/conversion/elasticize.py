@@ -20,7 +20,7 @@ from search_spaces.conversion.reader import Reader
 from search_spaces.conversion.sameness import check_same
 from search_spaces.conversion.segments import Segment, batch_position, cut
 from search_spaces.conversion.space_file import SpacePlan
-from search_spaces.conversion.tracing import Traced, trace
+from search_spaces.conversion.tracing import Traced, lost_write, trace
 from search_spaces.elastic.selecting_layer import STATISTICS
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
@@ -104,6 +104,11 @@ def elasticize(
     reader = Reader(traced, fixed)
     graph = reader.graph()
     for value in graph.outputs.values():
+        if value.dtype != "float32":
+            raise InputError(
+                f"expected outputs of float32, got numbers of torch.{value.dtype}; return what "
+                "they follow from"
+            )
         if batch_position(value) is None:
             raise InputError("expected outputs with an axis of the batch, one sample after another")
     if not kernels:
@@ -125,7 +130,7 @@ def elasticize(
         elastic = Elastic(plan, space, supernet, tuple(_stays(graph)), tuple(_notes(graph, traced)))
         gradients = None if samples is None else _gradients(elastic, samples, loss)
         sort_by_importance(elastic, gradients)
-        check_same(model, space, supernet, example)
+        check_same(model, space, supernet, example, lost_write(traced))
     return elastic
 
 

@@ -35,8 +35,8 @@ class PlanBuilder:
             for choice in found
             for atom, sizes in choice.sizes.items()
         }
-        names = self._slot_names()
         inputs = _input_names(self._graph.inputs, example)
+        names = self._slot_names(inputs)
         read_name = {id(v): n for v, n in zip(self._graph.inputs, inputs, strict=True)}
         read_name |= {id(s.result): n for s, n in zip(self._segments, names, strict=True)}
         layers, slots = [], []
@@ -126,14 +126,14 @@ class PlanBuilder:
         reads = (first, *(value for value in segment.reads if value is not first))
         return replace(segment, reads=reads)
 
-    def _slot_names(self) -> list[str]:
+    def _slot_names(self, inputs: Sequence[str]) -> list[str]:
         names: list[str] = []
         for segment in self._segments:
             operations = [self._graph.operations[i] for i in segment.operations]
             first = next((o for o in operations if o.weights and o.module), operations[-1])
-            base = (first.module or first.kind).replace(".", "_")
+            base = re.sub(r"\W", "_", first.module or first.kind, flags=re.ASCII)
             name, number = base, 1
-            while name in names or name in nn.ModuleDict.__dict__ or hasattr(nn.ModuleDict, name):
+            while name in (*names, *inputs) or hasattr(nn.ModuleDict, name):
                 number += 1
                 name = f"{base}_{number}"
             names.append(name)
@@ -170,6 +170,15 @@ def _settings(graph: NetworkGraph, example: tuple[Tensor, ...]) -> dict[str, int
         (output,) = graph.outputs.values()
         if len(output.axes) == 2:
             settings["num_classes"] = size_of(output.axes[1])
-    if _modality(example) == "image":
-        settings["input_channels"] = example[0].shape[1]
+    shape, modality = example[0].shape, _modality(example)
+    if modality == "image":
+        settings["input_channels"] = shape[1]
+    elif modality == "sequence" and len(shape) == 3:
+        settings |= {"num_features": shape[1], "frames": shape[2]}
+    elif modality == "tokens":
+        settings["length"] = shape[1]
+        tables = (o for o in graph.operations if o.kind == "embedding" and o.reads)
+        of_ids = [o.weights["weight"] for o in tables if o.reads[0] is graph.inputs[0]]
+        if of_ids:
+            settings["vocabulary"] = size_of(of_ids[0].axes[0])
     return settings

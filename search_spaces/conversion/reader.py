@@ -30,14 +30,9 @@ from search_spaces.conversion.graph import (
     Weight,
 )
 from search_spaces.conversion.rules import RULES
+from search_spaces.conversion.rules.kept import keep, of_floats
 from search_spaces.conversion.tracing import DTYPES, Traced, line_in, writes_over
 from search_spaces.errors import InputError
-from search_spaces.layer_modules.program import NUMBERS, torch_operation
-
-SHAPED_LIKE = frozenset({"zeros_like", "ones_like", "full_like", "to", "log_sigmoid"})
-"""Operations whose results have the sizes of what they read."""
-PLACES = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking", "copy"})
-"""Arguments about where tensors lie, which a subnet decides for itself."""
 
 
 class Reader:
@@ -120,7 +115,7 @@ class Reader:
     def as_value(self, constant: Constant) -> Value:
         """Return a tensor of the network itself as one that flows, its axes free."""
         if constant.tensor.dtype != torch.float32:
-            raise self.refuse(f"a constant of {constant.tensor.dtype}")
+            return of_floats(self, constant)
         shape = constant.tensor.shape
         axes = self._raw.setdefault(
             constant.source, tuple(self.atom_axis(size, constant.source) for size in shape)
@@ -204,7 +199,7 @@ class Reader:
         name = str(node.target).split(".")[1]
         rule = RULES.get(name.rstrip("_") if name != "_" else name)
         result = rule(self, *node.args, **node.kwargs) if rule else None
-        return self._other(node) if result is None else result
+        return keep(self) if result is None else result
 
     def _folded(self, node: fx.Node) -> Constant | None:
         """Compute what follows from constants alone."""
@@ -271,49 +266,6 @@ class Reader:
         is_batch = any(BATCH in leaves(term) for term in value.axes[dim])
         if is_batch and not 0 < end <= BATCH_SIZE // 2:
             raise self.refuse("the last samples of a batch")
-
-    def _other(self, node: fx.Node) -> Value:
-        """Keep an operation that no rule knows as it is: pointwise ones pass sizes on, all others
-        fix them.
-        """
-        name = str(node.target)
-        if writes_over(node):
-            name = name.replace("_.", ".")
-        try:
-            operation = torch_operation(name)
-        except InputError:
-            raise self.refuse("other things than tensors, or gives several") from None
-        reads: list[Value] = []
-        given = {k: v for k, v in node.kwargs.items() if k not in PLACES and v is not None}
-        settings = {
-            "name": name,
-            "arguments": [self._plain(argument, reads) for argument in node.args],
-            "keywords": {key: self._plain(value, reads) for key, value in given.items()},
-        }
-        result = node.meta.get("val")
-        if not isinstance(result, Tensor) or not reads:
-            raise self.refuse("other things than tensors")
-        if torch.Tag.pointwise in operation.tags or name.split(".")[1] in SHAPED_LIKE:
-            return self.step("torch", reads, self.broadcast(reads), settings)
-        for read in reads:
-            fix(read.axes, f"{self.where()} has no rule for its sizes")
-        axes = [fixed_axis(size, f"a size that {self.where()} gives") for size in self.shape]
-        return self.step("torch", reads, axes, settings)
-
-    def _plain(self, argument: Any, reads: list[Value]) -> Any:
-        """Return an argument as a program holds it; tensors are added to `reads`."""
-        if isinstance(argument, fx.Node):
-            reads.append(self.value(argument))
-            return {"read": True}
-        if isinstance(argument, (list, tuple)):
-            return [self._plain(one, reads) for one in argument]
-        if isinstance(argument, int) and argument and argument % BATCH_SIZE == 0:
-            raise self.refuse("a size of the batch")
-        if isinstance(argument, torch.dtype) and str(argument) in NUMBERS:
-            return {"dtype": str(argument)}
-        if argument is not None and not isinstance(argument, (int, float, bool)):
-            raise self.refuse(f"an argument {argument!r}")
-        return argument
 
     def broadcast(self, values: Sequence[Value]) -> list[AtomAxis]:
         """Join the axes of tensors that are combined number by number."""

@@ -1,6 +1,5 @@
 """The largest architecture is the network itself, or the network is refused."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,20 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.conversion.tracing import own_copy
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet
 
+OUTER = (
+    "it depends on something beside its inputs and weights, such as the size of the batch or "
+    "random numbers"
+)
+
 
 def check_same(
-    model: nn.Module, space: SearchSpace, supernet: Supernet, example: tuple[Tensor, ...]
+    model: nn.Module,
+    space: SearchSpace,
+    supernet: Supernet,
+    example: tuple[Tensor, ...],
+    suspect: str = "",
 ) -> None:
     """Check that the largest architecture answers as the network does, at two sizes of the batch.
+
+    Args:
+        suspect: what would explain another answer.
 
     Raises:
         InputError: it does not.
     """
-    network = copy.deepcopy(model).cpu().eval()
+    network = own_copy(model)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as subnets
     largest = space.decode(space.largest()[0])
     subnet = supernet.extract(largest).eval()
@@ -39,8 +51,7 @@ def check_same(
                 )
                 raise InputError(
                     f"the network answers otherwise once it is traced ({difference}, batch "
-                    f"{len(batch[0])}): it depends on something beside its inputs and weights, "
-                    "such as the size of the batch or random numbers"
+                    f"{len(batch[0])}): {suspect or OUTER}"
                 )
 
 

@@ -1,9 +1,11 @@
 """A converted network's search space as plain data: what a file of it holds."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,7 @@ class SpacePlan:
             InputError: it does not fit together.
         """
         options = {dimension.name: dimension.options for dimension in self.dimensions}
+        _check_names(self)
         known = set(self.inputs)
         for slot in self.slots:
             if not set(slot.reads) <= known:
@@ -211,6 +214,16 @@ def versioned_name(plan: SpacePlan) -> str:
     plain = plan.to_plain() | {"name": ""}
     digest = sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     return f"{plan.name.partition('@')[0].rpartition('-')[0] or plan.name}-{digest[:8]}@1"
+
+
+def _check_names(plan: SpacePlan) -> None:
+    """Check what becomes a name in the code of subnets."""
+    for name in plan.inputs:
+        if not name.isidentifier() or iskeyword(name):
+            raise InputError(f"{name[:60]!r} is no name of an input")
+    for slot in plan.slots:
+        if not re.fullmatch(r"\w+", slot.name, re.ASCII):
+            raise InputError(f"{slot.name[:60]!r} is no name of a layer")
 
 
 def _read_slot(plain: Mapping[str, Any], programs: Sequence[str]) -> SlotPlan:

@@ -42,12 +42,12 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
         example: its inputs, each of at least one sample.
 
     Raises:
-        InputError: hooks, other inputs than tensors, or a forward pass that cannot be written down
-            (the line is named).
+        InputError: hooks, other inputs than tensors, a network that cannot be copied, or a forward
+            pass that cannot be written down (the line is named).
     """
     _check_model(model)
     _check_example(example)
-    network = copy.deepcopy(model).cpu().eval()
+    network = own_copy(model)
     example = tuple(tensor.detach().cpu() for tensor in example)
     many = tuple(t[:1].expand(BATCH_SIZE, *t.shape[1:]) for t in example)  # takes no memory
     try:
@@ -94,6 +94,22 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
     )
 
 
+def own_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a network on the CPU, in eval mode.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).cpu().eval()
+    except Exception as error:  # whatever its attributes are
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"the network cannot be copied ({type(error).__name__}: {first[:160]}); detach tensors "
+            "that it keeps as attributes, or register them as buffers"
+        ) from error
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep torch from printing what the error of a failed trace says anyway."""
@@ -111,6 +127,43 @@ def writes_over(node: fx.Node) -> bool:
     """Tell whether an operation changes what it reads."""
     target = node.target
     return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
+
+
+def lost_write(traced: Traced) -> str:
+    """Name the first operation that writes over memory in which another tensor lies that is read
+    later: what was read into operations that give new tensors does not follow it there. Empty where
+    there is none.
+    """
+    memory: dict[fx.Node, fx.Node] = {}  # tensor -> the one whose memory it lies in
+    same: dict[fx.Node, fx.Node] = {}  # what a write returns -> the very tensor it wrote over
+    place = {node: i for i, node in enumerate(traced.nodes)}
+    writes: list[fx.Node] = []
+    for node in traced.nodes:
+        for read in node.all_input_nodes:
+            for write in writes:
+                shared = (
+                    memory.get(read, read) is memory[write]
+                    and same.get(read, read) is not (same[write])
+                )
+                if shared and place.get(read, -1) < place[write]:
+                    line = line_in(write.meta.get("stack_trace") or "")
+                    return f"{write.target}{line} writes over a tensor of which another is a view"
+        if node.all_input_nodes and (writes_over(node) or _is_view(node)):
+            first = node.all_input_nodes[0]
+            memory[node] = memory.get(first, first)
+            if writes_over(node):
+                same[node] = same.get(first, first)
+                writes.append(node)
+    return ""
+
+
+def _is_view(node: fx.Node) -> bool:
+    """Tell whether a result lies in the memory of what is read."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return True  # one of several results
+    if node.target._schema.name in ("aten::dropout", "aten::feature_dropout"):
+        return not node.args[-1]
+    return any(one.alias_info is not None for one in node.target._schema.returns)
 
 
 def _changes_one_of(tensors: Mapping[fx.Node, str], node: fx.Node) -> bool:

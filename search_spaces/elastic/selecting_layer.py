@@ -1,6 +1,7 @@
 """Layers that take chosen channels of their weights, wherever those lie."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from search_spaces.layer_program import (
     term_size,
 )
 from search_spaces.layer_spec import LayerSpec
+
+Taken = dict[str, tuple[list[tuple[int, Tensor]], tuple[int, ...]]]
+"""Of every weight: the channels to take along some dimensions, and the shape that is left."""
 
 STATISTICS = ("running_mean", "running_var")
 
@@ -39,8 +43,8 @@ class SelectingLayer(ElasticLayer):
     def __init__(self, specs: Sequence[LayerSpec]) -> None:
         self._program = read_program(specs[0]["program"])
         self._most = [max(spec[f"size{i}"] for spec in specs) for i in range(NUM_SIZES)]
-        self._kept: dict[tuple[int, ...], dict[str, list[tuple[int, Tensor]]]] = {}
-        self._kept_for: tuple[object, ...] = ()
+        self._kept: dict[tuple[int, ...], Taken] = {}
+        self._kept_for: list[tuple[Tensor, int]] = []  # orders, and how often they changed
         super().__init__(specs)
         for i, length in enumerate(_order_lengths(self._program, self._most)):
             self.register_buffer(f"order_{i}", torch.arange(length))
@@ -48,6 +52,10 @@ class SelectingLayer(ElasticLayer):
             length = axis_size(axis, self._most)
             for i, key in enumerate(STATISTICS):
                 self.register_buffer(_flat(f"{name}.{key}"), torch.full((length,), float(i)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was found to be found again by copies, whose orders are others."""
+        return {**self.__dict__, "_kept": {}, "_kept_for": []}
 
     def set_order(self, number: int, order: Tensor) -> None:
         """Put channels in an order of importance, the most important first."""
@@ -57,18 +65,13 @@ class SelectingLayer(ElasticLayer):
         """Return the weights of `spec`, by parameter name of the plain module: the shared ones
         where it takes all of them, otherwise copies that gradients pass through.
         """
-        sizes = _sizes(spec)
-        taken = self._taken(sizes)
         weights = {}
-        for position, step in enumerate(self._program.steps):
-            for key, axes in step.weights.items():
-                name = weight_name(position, step, key)
-                weight: Tensor = self.weight(name)
-                for dimension, index in taken[name]:
-                    weight = weight.index_select(dimension, index)
-                shape = tuple(axis_size(axis, sizes) for axis in axes)
-                weights[name] = leading_slice(weight, shape)  # kernels, from their centre
-        return {name: weights[name] for name in parameter_shapes(spec)}  # in the module's order
+        for name, (picked, shape) in self._taken(spec).items():
+            weight: Tensor = self.weight(name)
+            for dimension, index in picked:
+                weight = weight.index_select(dimension, index)
+            weights[name] = leading_slice(weight, shape)  # kernels, from their centre
+        return weights
 
     def statistics(self, spec: LayerSpec) -> dict[str, Tensor]:
         """Return the running statistics of `spec`, by buffer name of the plain module."""
@@ -81,25 +84,35 @@ class SelectingLayer(ElasticLayer):
                 found[f"{name}.{key}"] = values if index is None else values[index]
         return found
 
-    def _taken(self, sizes: tuple[int, ...]) -> dict[str, list[tuple[int, Tensor]]]:
-        """Return, of every weight, the channels to take along its dimensions; found once for every
-        spec, until an order changes.
+    def _taken(self, spec: LayerSpec) -> Taken:
+        """Return what a spec takes of every weight, in the order of the plain module; found once
+        for every spec, until an order changes.
         """
         orders = [self.get_buffer(f"order_{i}") for i in range(self._program.num_orders)]
-        state = tuple((id(order), order._version) for order in orders)
-        if state != self._kept_for:
+        state = [(order, order._version) for order in orders]
+        known = len(state) == len(self._kept_for) and all(
+            one is other and version == before
+            for (one, version), (other, before) in zip(state, self._kept_for, strict=True)
+        )
+        if not known:
             self._kept, self._kept_for = {}, state
+        sizes = _sizes(spec)
         if sizes not in self._kept:
-            self._kept[sizes] = {
-                weight_name(position, step, key): [
-                    (dimension, index)
-                    for dimension, axis in enumerate(axes)
-                    if (index := self._selected(axis, sizes)) is not None
-                ]
+            axes_of = {
+                weight_name(position, step, key): axes
                 for position, step in enumerate(self._program.steps)
                 for key, axes in step.weights.items()
             }
+            self._kept[sizes] = {
+                name: (self._picked(axes_of[name], sizes), shape)
+                for name, shape in parameter_shapes(spec).items()
+            }
         return self._kept[sizes]
+
+    def _picked(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[tuple[int, Tensor]]:
+        """Return the channels to take along the dimensions of which not all are taken."""
+        found = ((dimension, self._selected(axis, sizes)) for dimension, axis in enumerate(axes))
+        return [(dimension, index) for dimension, index in found if index is not None]
 
     def _selected(self, axis: Axis, sizes: Sequence[int]) -> Tensor | None:
         """Return which places of a whole axis a spec takes; None for all, and for kernels."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from search_spaces.errors import InputError
+from search_spaces.layer_modules.torch_operation import NUMBER_TYPES, torch_operation
 from search_spaces.layer_program import (
     NUM_SIZES,
     Axis,
@@ -218,51 +219,24 @@ def _pad(place: _Place) -> fx.Node:
 
 def _of_torch(place: _Place) -> fx.Node:
     """Call an operation of torch by name, with what it was called with before."""
-    reads = iter(place.reads)
+    reads = list(place.reads)
 
     def given(plain: Any) -> Any:
         if isinstance(plain, dict):
-            return next(reads) if plain == {"read": True} else NUMBERS[plain["dtype"]]
+            return reads.pop(0) if plain == {"read": True} else NUMBER_TYPES[plain["dtype"]]
+        if isinstance(plain, str):
+            raise ValueError(f"expected tensors and numbers, got {plain!r}")
         return [given(one) for one in plain] if isinstance(plain, list) else plain
 
     function = torch_operation(place.setting("name"))
     arguments = [given(one) for one in place.setting("arguments")]
     keywords = {key: given(value) for key, value in place.setting("keywords").items()}
+    # names of arguments stand in the code that a graph becomes
+    unknown = set(keywords) - {argument.name for argument in function._schema.arguments}
+    if unknown or reads:
+        raise ValueError(f"unknown arguments {', '.join(map(repr, unknown)) or 'read'}")
     return place.function(function, *arguments, **keywords)
 
-
-def torch_operation(name: str) -> Any:
-    """Return an operation of torch that reads tensors and numbers, writes nothing else and gives
-    one tensor.
-
-    Raises:
-        InputError: no such operation, or one that does more.
-    """
-    first, _, overload = name.removeprefix("aten.").partition(".")
-    packet = getattr(torch.ops.aten, first, None) if first.isidentifier() else None
-    found = getattr(packet, overload, None) if overload.isidentifier() else None
-    if not isinstance(found, torch._ops.OpOverload):
-        raise InputError(f"unknown operation of torch {name!r}")
-    schema = found._schema
-    reads = {"Tensor", "int", "float", "bool", "number", "Scalar", "SymInt"}
-    words = {word for argument in schema.arguments for word in _words(str(argument.type))} - {
-        "Optional",
-        "List",
-    }
-    one = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
-    unusual = words - reads - {"Device", "ScalarType", "Layout", "MemoryFormat", "str"}
-    reads_tensors = any("Tensor" in str(argument.type) for argument in schema.arguments)
-    if schema.is_mutable or unusual or not one or not reads_tensors:
-        raise InputError(f"{name!r} is no operation from tensors to a tensor")
-    return found
-
-
-def _words(text: str) -> list[str]:
-    return "".join(c if c.isalnum() else " " for c in text).split()
-
-
-NUMBERS = {str(one): one for one in (torch.float32, torch.int64, torch.bool)}
-"""Types of numbers that operations may turn tensors into."""
 
 Builder = Callable[[_Place], fx.Node]
 

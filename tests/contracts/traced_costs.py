@@ -107,7 +107,7 @@ def counted_macs(module: nn.Module, *inputs: torch.Tensor) -> int:
 
 def counted_params(module: nn.Module) -> int:
     """Number of all trainable numbers."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    return sum(one.numel() for one in module.parameters() if one.requires_grad)
 
 
 def traced_costs(module: fx.GraphModule, *inputs: torch.Tensor) -> dict[str, int]:

@@ -378,7 +378,7 @@ def test_later_changes_of_the_module_do_not_reach_the_file(small_net):
 
 torch.manual_seed(0)  # the modules below are made once, with these weights
 UNKNOWN = {
-    "module": nn.Sequential(nn.PReLU()),
+    "module": nn.Sequential(nn.CELU(0.5)),
     "greatest of 5 x 5": nn.Sequential(nn.AdaptiveMaxPool2d(5)),
     "norm of images": nn.Sequential(nn.InstanceNorm2d(3, affine=True)),
     "reflected": nn.Sequential(nn.ReflectionPad2d(1)),
@@ -469,7 +469,7 @@ def test_exporter_of_torch_writes_what_no_emitter_knows(name):
 
 
 def test_refusal_names_the_operation():
-    with pytest.raises(UnknownOperationError, match="PReLU"):
+    with pytest.raises(UnknownOperationError, match="CELU"):
         emitted_model(UNKNOWN["module"], one_input(*SHAPE))
     with pytest.raises(UnknownOperationError, match="output_size=5"):
         emitted_model(UNKNOWN["greatest of 5 x 5"], one_input(*SHAPE))

@@ -11,6 +11,7 @@ import torch
 import nas
 from nas import pipeline
 from nas.artifacts import load_supernet, new_supernet
+from nas.cli_network import run_of_model
 from nas.config import check_recipe
 from nas.data import input_tensors
 from nas.elastic_networks import elastic_network, write_network
@@ -367,6 +368,14 @@ def test_classes_that_differ_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="has 7 classes, the data 10; change its first or last"):
         new_run(tmp_path / "run", folder)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("function", ["seven_classes", "digits"])
+def test_a_model_that_no_run_is_made_of_leaves_nothing(function, tmp_path):
+    settings = {"seven_classes": [], "digits": ["data.source=nothing"]}[function]
+    with pytest.raises(InputError, match=r"7 classes|unknown data set"):
+        run_of_model(f"{HERE}:{function}", RECIPE, tmp_path / "run", settings)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_are_absent_or_damaged_are_refused(tmp_path, network_folder):

@@ -1,7 +1,7 @@
 """What every operation of torch does to axes, and the step of a program that it becomes.
 
 A rule gets the reader and the operation's arguments, and returns the value it gives; what it cannot
-express it leaves (None) to `Reader.other`.
+express it leaves (None) to `rules/kept.py`.
 """
 
 from search_spaces.conversion.rules.joining import JOINING_RULES

@@ -353,6 +353,29 @@ class Patches(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
+class Causal(nn.Module):
+    """Attention as nanoGPT writes it, under a mask of truth values; channels chosen by another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(9, 32), nn.Linear(32, 10)
+        self.qkv, self.project = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.register_buffer("mask", torch.tril(torch.ones(6, 6)).view(1, 1, 6, 6))
+        self.register_buffer("used", torch.arange(32) % 5 > 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.where(self.used, self.embed(x), 0.0)
+        b, n, c = x.shape
+        q, k, v = (
+            part.view(b, n, 4, c // 4).transpose(1, 2) for part in self.qkv(x).split(c, dim=2)
+        )
+        scores = (q @ k.transpose(-2, -1)) * 8**-0.5
+        scores = scores.masked_fill(self.mask[:, :, :n, :n] == 0, float("-inf"))
+        attended = F.softmax(scores, dim=-1) @ v
+        x = x + self.project(attended.transpose(1, 2).reshape(b, n, c))
+        return self.head(x[:, -1])
+
+
 def _image(size: int = 16) -> Tensor:
     return torch.randn(2, 3, size, size)
 
@@ -380,6 +403,7 @@ NETWORKS: dict[str, Builder] = {
     "tied_weights": lambda: (TiedWeights(), torch.randn(2, 10)),
     "many_widths": lambda: (ManyWidths(), _image(8)),
     "patches": lambda: (Patches(), _image()),
+    "causal": lambda: (Causal(), torch.randn(2, 6, 9)),
 }
 """Name -> builder of a network and an example input; of random weights."""
 

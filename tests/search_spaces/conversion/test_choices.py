@@ -1,5 +1,7 @@
 """What a choice does: every dimension changes the network, the right channels are taken."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -277,3 +279,18 @@ def test_orders_that_change_are_seen_at_once():
         order = torch.tensor([*kept, *(i for i in range(16) if i not in kept)])
         supernet.slots["layer1_0_conv1"].set_order(number, order)
         assert torch.equal(supernet.extract(narrow).state_dict()[name], weight[list(kept)])
+
+
+def test_copies_follow_their_own_orders():
+    """Also where the orders changed since a subnet was last taken."""
+    one = converted("vgg")
+    supernet = one.supernet()
+    with torch.no_grad():
+        supernet(one.batch(2), one.smallest)
+    for layer in supernet.slots.values():
+        for name, order in layer.named_buffers():
+            if name.startswith("order_"):
+                order.copy_(order.flip(0))
+    expected = copy.deepcopy(supernet).extract(one.smallest).state_dict()
+    found = supernet.extract(one.smallest).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in found)

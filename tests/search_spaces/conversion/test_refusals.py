@@ -175,6 +175,44 @@ def test_writing_over_its_own_input_is_no_state():
     assert torch.equal(given, INPUTS)
 
 
+def writes_below_a_view(self, x):
+    hidden = self.first(x)
+    view = hidden.unsqueeze(1)
+    hidden.relu_()
+    return self.last(view.squeeze(1) + hidden)
+
+
+def writes_through_a_view(self, x):
+    hidden = self.first(x)
+    hidden.unsqueeze(1).relu_()
+    return self.last(hidden)
+
+
+def writes_through_a_dropout(self, x):
+    hidden = self.first(x)
+    torch.dropout(hidden, 0.5, False).relu_()
+    return self.last(hidden)
+
+
+@pytest.mark.parametrize(
+    "function", [writes_below_a_view, writes_through_a_view, writes_through_a_dropout]
+)
+def test_writing_where_another_tensor_lies_is_named(function):
+    place = re.escape(line_of("return self.function(self"))
+    words = f"answers otherwise.*relu_.* at {place}.*writes over a tensor of which another"
+    assert_refused(Written(function), words=words)
+
+
+def writes_twice(self, x):
+    hidden = self.first(x)
+    hidden.relu_()
+    return self.last(hidden.unsqueeze(1).clamp_(max=0.5).squeeze(1))
+
+
+def test_writing_over_what_nothing_else_reads_is_taken():
+    assert elasticize(Written(writes_twice), INPUTS).space.num_architectures > 1
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -219,6 +257,12 @@ def test_other_numbers_than_float32_are_refused(dtype):
 
 def test_a_model_without_values_is_refused():
     assert_refused(plain().to("meta"), words=r"0\.weight has no values .*meta device")
+
+
+def test_a_model_that_keeps_what_it_computed_is_refused():
+    model = plain()
+    model.kept = model[0](INPUTS)
+    assert_refused(model, words="cannot be copied.*detach tensors")
 
 
 def test_something_else_than_a_module_is_refused():

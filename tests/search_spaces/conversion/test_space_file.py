@@ -15,7 +15,8 @@ from nas.training.starting_weights import start_from
 from search_spaces import InputError, build_space
 from search_spaces.conversion.elasticize import Elastic
 from search_spaces.conversion.space_file import SpacePlan, versioned_name
-from search_spaces.layer_modules.program import OPERATIONS, program_module, torch_operation
+from search_spaces.layer_modules.program import OPERATIONS, program_module
+from search_spaces.layer_modules.torch_operation import torch_operation
 from search_spaces.layer_program import NUM_SIZES, read_program
 from search_spaces.layer_spec import LayerSpec
 from search_spaces.supernet import Supernet
