@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.config import Recipe, load_recipe
+    from nas.elastic_networks import write_network
     from nas.pipeline import (
         audit,
         create_run,
@@ -55,6 +56,7 @@ _HOMES = {
     "search": "nas.pipeline",
     "train": "nas.pipeline",
     "verify": "nas.pipeline",
+    "write_network": "nas.elastic_networks",
 }
 
 __all__ = [
@@ -79,7 +81,12 @@ __all__ = [
     "search",
     "train",
     "verify",
+    "write_network",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

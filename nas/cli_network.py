@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from nas.subnet.one_shot import OneShot
 
 
+OUT_OF_REACH = 2  # the exit code of a budget that nothing is predicted to keep
+
+
 def elasticize(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="python:package.module:function of yours.")
@@ -101,6 +104,8 @@ def elasticize(
             ("search it", f"nas run RECIPE --set space.name=file:{out}"),
         ]
     print_rows(rows)
+    if not described.get("within_reach", True):
+        raise typer.Exit(OUT_OF_REACH)
 
 
 def one_shot(
@@ -123,12 +128,23 @@ def one_shot(
 
 def show_one_shot(found: "OneShot", err: bool = False) -> None:
     """Print a table of one-shot qualities."""
+    from nas.results import metric_text
+
     heading, *rows = found.table()
     widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]
     for row in (heading, *rows):
         words = (word.rjust(width) for word, width in zip(row, widths, strict=True))
         typer.echo("  ".join(words), err=err)
     typer.echo(f"{found.num_samples} validation samples, no training", err=err)
+    if found.itself is not None:
+        itself = metric_text(found.metric, found.itself.accuracy)
+        typer.echo(f"the network with the norm statistics it came with: {itself}", err=err)
+    if found.is_fed_otherwise:
+        typer.echo(
+            "far below the largest subnet, which was calibrated: state data.mean and data.std as "
+            "the network was trained",
+            err=err,
+        )
 
 
 def run_of_model(

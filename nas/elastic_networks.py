@@ -53,12 +53,13 @@ def elastic_network(name: str, samples: str | None = None, **settings: Any) -> E
         raise InputError(f"{name}: {error}") from error
 
 
-def write_network(elastic: Elastic, folder: Path, source: str | None = None) -> None:
+def write_network(elastic: Elastic, folder: Path | str, source: str | None = None) -> None:
     """Write a network that became elastic: its search space as data, and its weights.
 
     Args:
         source: `python:` name that it came from.
     """
+    folder = Path(folder)
     made_from = {} if source is None else {source: source_sha256(source)}
     state = {
         "space": elastic.space.name,

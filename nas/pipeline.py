@@ -7,6 +7,7 @@ be called alone, again, or after an interruption; finished work is found and not
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
-from nas.subnet.one_shot import OneShot, one_shot_quality
+from nas.subnet.one_shot import OneShot, network_itself, one_shot_quality
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
 from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
@@ -67,8 +68,9 @@ from nas.training.tensorboard import check_tensorboard
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
-from search_spaces import InputError, build_space, unknown_name
+from search_spaces import Architecture, InputError, build_space, unknown_name
 from search_spaces.catalogue import is_file_name
+from search_spaces.conversion.space_file import SPACE_NAME, read_plan
 from search_spaces.part import SpacePart
 
 RunLike = Run | Path | str
@@ -339,6 +341,13 @@ def elasticize(
     if folder is not None and folder.exists() and not is_network_folder(folder):
         raise InputError(f"{folder} exists and holds something else; choose another --out")
     elastic = elastic_network(model, **settings)
+    if folder is not None and (folder / SPACE_NAME).exists():
+        there = read_plan(folder).name
+        if there != elastic.space.name:
+            raise InputError(
+                f"{folder} holds another space ({there}, this is {elastic.space.name}); choose "
+                "another --out or delete it"
+            )
     found = None if profile is None else Profile.load(profile_path(str(profile)))
     described = describe_network(elastic, found, latency_ms)
     if folder is not None:
@@ -366,7 +375,10 @@ def one_shot(where: RunLike, *, subnets: int = 8) -> OneShot:
             start_from(supernet, weights, this.recipe.training.kernel_transform)
         evaluator = subnet_evaluator(this, supernet)
         with progress_bar("one-shot", subnets) as advance:
-            return one_shot_quality(evaluator, this.space, subnets, this.recipe.seed, advance)
+            found = one_shot_quality(evaluator, this.space, subnets, this.recipe.seed, advance)
+        if this.network_folder is None or this.recipe.training.weights is not None:
+            return found
+        return replace(found, itself=network_itself(evaluator, supernet))
 
 
 def profile(where: RunLike, anew: bool = False) -> Profile:
@@ -507,13 +519,15 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+def export(
+    where: RunLike, architecture: str | Architecture, *, inherited: bool = False
+) -> ExportResult:
     """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
     them.
 
     Args:
-        architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
-            file or the family's text form.
+        architecture: itself, an id (or its beginning) that the run knows, "smallest", "largest", a
+            JSON file or the family's text form.
         inherited: take the supernet's weights in any case.
 
     Raises:
@@ -521,7 +535,9 @@ def export(where: RunLike, architecture: str, *, inherited: bool = False) -> Exp
     """
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture), inherited)
+        if not isinstance(architecture, Architecture):
+            architecture = find_architecture(this, architecture)
+        return export_architecture(this, architecture, inherited)
 
 
 def front_ids(where: RunLike) -> list[str]:

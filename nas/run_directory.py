@@ -275,6 +275,8 @@ def unwritten_run(
     space = build_space(recipe.space.name, **data.settings)
     check_space(space)
     try_out(recipe, space, data, task)
+    if is_file_name(recipe.space.name):
+        _tell_scaling(space, data)
     file = RunFile(
         space=space.name,
         recipe=json.loads(recipe.model_dump_json()),
@@ -289,6 +291,15 @@ def unwritten_run(
         functions=_sources(recipe),
     )
     return Run(path, recipe, file, data)
+
+
+def _tell_scaling(space: SearchSpace, data: Dataset) -> None:
+    """Say where images are scaled to the one size that a network of the user's own takes."""
+    wanted = next(iter(space.layers.network(space.largest()).inputs.values())).shape
+    found = data.train.inputs[0].shape
+    if data.modality == "image" and found[-2:] != wanted[-2:]:
+        here, there = (" x ".join(map(str, size[-2:])) for size in (found, wanted))
+        say(f"            images of {here} are scaled to the {there} of the network's example")
 
 
 def _sources(recipe: Recipe) -> dict[str, str]:

@@ -13,10 +13,12 @@ from nas.artifacts import load_supernet, supernet_hash
 from nas.config import TrainingConfig
 from nas.data import Dataset, input_tensors
 from nas.data.dataset import NOUNS
+from nas.progress import say
+from nas.results import metric_text
 from nas.run_directory import Run, open_run
 from nas.subnet.calibrate import calibrate
-from nas.subnet.evaluator import CALIBRATION_BATCH_SIZE
-from nas.training.batches import Batches
+from nas.subnet.evaluator import CALIBRATION_BATCH_SIZE, run_in_batches
+from nas.training.batches import Batches, target_tensor
 from nas.training.starting_weights import start_from
 from nas.training.teachers import Teacher, normalisation_between
 from search_spaces import InputError, SearchSpace
@@ -98,7 +100,24 @@ def _original(run: Run) -> Teacher:
     largest = run.space.decode(run.space.largest()[0])
     network = supernet.extract(largest).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     specs = tuple(supernet.inputs(largest).values())
-    return Teacher(ORIGINAL, network, file_hash(weights), specs)
+    teacher = Teacher(ORIGINAL, network, file_hash(weights), specs)
+    _tell_quality(teacher, run)
+    return teacher
+
+
+def _tell_quality(teacher: Teacher, run: Run) -> None:
+    """Say how good a network is that came from elsewhere: fed otherwise than it was trained, it
+    teaches nonsense, which no later figure shows.
+    """
+    inputs = teacher.prepared(input_tensors(run.data, run.data.validation))
+    score = run.task.score(
+        run_in_batches(teacher.network, inputs), target_tensor(run.data.validation)
+    )
+    words = metric_text(run.task.metric, score.accuracy)
+    say(
+        f"            the network itself: validation {run.task.metric} {words}; where it is known "
+        "to be better, state data.mean and data.std as it was trained"
+    )
 
 
 @contextmanager

@@ -7,8 +7,12 @@ import numpy as np
 
 from nas.results import metric_text
 from nas.subnet.evaluator import SubnetEvaluator
+from nas.task import Score
 from search_spaces import SearchSpace
 from search_spaces.spread import spread_sample
+from search_spaces.supernet import Supernet
+
+LEAST_DROP = 0.05  # of accuracy, that says so
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,21 @@ class OneShot:
     Args:
         metric: what the accuracies are.
         num_samples: of the validation set.
+        itself: quality of the largest with the norm statistics that it came with; None where the
+            weights came without. Far below the last row, inputs are not normalised as in its
+            training: calibration hides that, and as a teacher it errs.
     """
 
     metric: str
     num_samples: int
     rows: tuple[OneShotRow, ...]
+    itself: Score | None = None
+
+    @property
+    def is_fed_otherwise(self) -> bool:
+        """Tell whether the network seems to be fed otherwise than in its training."""
+        largest = self.rows[-1].validation_accuracy
+        return self.itself is not None and self.itself.accuracy < largest - LEAST_DROP
 
     def table(self) -> list[tuple[str, ...]]:
         """Return a heading and a row for every subnet, as words."""
@@ -51,6 +65,12 @@ class OneShot:
                 for row in self.rows
             ),
         ]
+
+
+def network_itself(evaluator: SubnetEvaluator, supernet: Supernet) -> Score:
+    """Validate the largest architecture with the norm statistics that a network came with."""
+    largest = supernet.space.decode(supernet.space.largest()[0])
+    return evaluator.score(supernet.extract(largest).eval(), largest, "validation")
 
 
 def one_shot_quality(

@@ -96,6 +96,7 @@ def elasticize(
         InputError: a network that cannot be traced, or of which nothing can be chosen; an example
             input that it does not take; a pattern that fits nothing.
     """
+    fixed = (fixed,) if isinstance(fixed, str) else fixed
     shares = _shares(widths, "widths")
     limits = {key: _shares(value, key) for key, value in (options or {}).items()}
     example = example_input if isinstance(example_input, tuple) else (example_input,)

@@ -50,16 +50,7 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
     network = own_copy(model)
     example = tuple(tensor.detach().cpu() for tensor in example)
     many = tuple(t[:1].expand(BATCH_SIZE, *t.shape[1:]) for t in example)  # takes no memory
-    try:
-        with torch.no_grad():
-            network(*(torch.cat([tensor[:1]] * 2) for tensor in example))
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in example)
-        raise InputError(
-            f"the network does not take the example input ({shapes}): "
-            f"{type(error).__name__}: {first}; give one batch as in use, n x ..."
-        ) from error
+    _check_takes(network, example)
     try:
         with _quietly():
             exported = torch.export.export(network, many)
@@ -92,6 +83,25 @@ def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Traced:
         state={**exported.state_dict, **exported.constants},
         parameters=frozenset(signature.parameters),
     )
+
+
+def _check_takes(network: nn.Module, example: tuple[Tensor, ...]) -> None:
+    """Check that a network takes an example input, and two samples of it at once."""
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in example)
+    two = tuple(torch.cat([tensor[:1]] * 2) for tensor in example)
+    for batch, words in (
+        (example, f"the network does not take the example input ({shapes})"),
+        (two, f"the network takes the example input ({shapes}), but not two samples at once"),
+    ):
+        try:
+            with torch.no_grad():
+                network(*batch)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(
+                f"{words}: {type(error).__name__}: {first}; give one batch as in use, n x ..., of "
+                "a network for any n"
+            ) from error
 
 
 def own_copy(model: nn.Module) -> nn.Module:
@@ -197,6 +207,11 @@ def _outputs(exported: Any, returned: Any) -> tuple[list[fx.Node], list[str]]:
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(f"expected a torch module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
+        raise InputError(
+            f"expected a plain torch module, got {type(model).__name__}: pass the network as it "
+            "was before torch.compile (its _orig_mod) or torch.jit"
+        )
     for name, module in model.named_modules():
         hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
         if any(hooks):

@@ -28,6 +28,7 @@ NAMES = [
     "search",
     "train",
     "verify",
+    "write_network",
 ]
 
 

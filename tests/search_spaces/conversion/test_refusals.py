@@ -386,3 +386,35 @@ def test_operations_without_a_rule_are_noted_and_named():
     elastic = converted("gates").elastic
     assert elastic.notes == ("kept as they are: aten.glu.default",)
     assert reasons(elastic)["first"] == "glu has no rule for its sizes"
+
+
+# --- what is no plain network for any batch -------------------------------------------------------
+
+
+class _OneAtATime(nn.Module):
+    """Takes a batch of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.linear(x.view(1, 8))
+
+
+def test_a_network_for_one_sample_at_a_time_is_told_from_one_that_takes_nothing():
+    with pytest.raises(InputError, match=r"takes the example input .*but not two samples at once"):
+        elasticize(_OneAtATime(), torch.randn(1, 8))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch about itself
+def test_compiled_networks_are_named():
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    with pytest.raises(InputError, match=r"expected a plain torch module, got OptimizedModule"):
+        elasticize(torch.compile(network), torch.randn(2, 8))
+
+
+def test_one_pattern_may_be_given_as_it_is():
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 32), nn.Linear(32, 4))
+    space = elasticize(network, torch.randn(2, 8), fixed="0").space
+    assert [dimension.name for dimension in space.dimensions] == ["2.width"]
