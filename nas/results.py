@@ -151,3 +151,4 @@ class ExportResult(Frozen):
     parity: Mapping[str, Mapping[str, float | None]]
     measured_latency_ms: float
     weights: WeightsKind = "inherited"
+    models: Mapping[str, Mapping[str, Any]] = {}  # as the manifest has them

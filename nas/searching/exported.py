@@ -1,9 +1,9 @@
 """What a search found leaves as a verified folder, with fine-tuned weights where it has them."""
 
 from hardware_profiles.measure_plan import measure_workloads
-from nas.exporting.export import Timing, export_in_memory, export_subnet
-from nas.exporting.gate import Exported
-from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from nas.exporting.export import Timing, export_subnet
+from nas.exporting.in_memory import Exported, export_in_memory
+from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, WantedBudget
 from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
 from nas.progress import say
 from nas.results import Candidate, SearchResult, Winner
@@ -32,6 +32,7 @@ def export_winner(
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted_ms,
         budget_ms=setting.budget_ms,
+        wanted=WantedBudget(target=setting.device.target, budget_ms=setting.budget_ms),
     )
     return Winner(
         architecture_id=manifest.architecture_id,
@@ -67,6 +68,7 @@ def export_candidate(
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted_ms,
         budget_ms=None,  # nothing was measured that could have kept it
+        wanted=WantedBudget(target=setting.device.target, budget_ms=setting.budget_ms),
     )
     return Candidate(
         architecture_id=manifest.architecture_id,

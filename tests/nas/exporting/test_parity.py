@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.exporting.export import export_in_memory
 from nas.exporting.gate import check_parity, other_sizes, supernet_parity
+from nas.exporting.in_memory import export_in_memory
 from nas.exporting.parity import LIMIT, ParityError, compare, gate, run_onnx
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.task import Task
