@@ -6,7 +6,8 @@ be called alone, again, or after an interruption; finished work is found and not
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from nas.artifacts import (
     subnet_evaluator,
     supernet_hash,
 )
-from nas.config import Recipe, load_recipe
+from nas.config import Recipe, check_budget, load_recipe
 from nas.device import run_device
 from nas.dry_running import STEPS, DryRun, try_training
 from nas.exporting.export import export_architecture
+from nas.exporting.family import FamilyMember, member_of_folder, members_of_searches, save_family
+from nas.exporting.model_options import PLAIN, ModelOptions
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run
 from nas.finetuning.fine_tuned import fine_tune
@@ -438,7 +441,9 @@ def search(
         return search_budget(this, config, callbacks)
 
 
-def export(where: RunLike, architecture: str, *, inherited: bool = False) -> ExportResult:
+def export(
+    where: RunLike, architecture: str, *, inherited: bool = False, **options: Any
+) -> ExportResult:
     """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
     them.
 
@@ -446,13 +451,61 @@ def export(where: RunLike, architecture: str, *, inherited: bool = False) -> Exp
         architecture: an id (or its beginning) that the run knows, "smallest", "largest", a JSON
             file or the family's text form.
         inherited: take the supernet's weights in any case.
+        options: of a further model file beside the plain one (`nas.exporting.model_options`):
+            format, precision, batch, opset, preprocessing.
 
     Raises:
-        InputError: no such architecture; the nearest known ids are named.
+        InputError: no such architecture, the nearest known ids are named; options that files
+            cannot have.
     """
+    further = _model_options(options)
     this = open_run(where)
     with this.stage("export"):
-        return export_architecture(this, find_architecture(this, architecture), inherited)
+        chosen = find_architecture(this, architecture)
+        return export_architecture(this, chosen, inherited, further)
+
+
+def export_budgets(
+    where: RunLike, budgets: Sequence[float | str]
+) -> tuple[list[SearchResult], tuple[FamilyMember, ...]]:
+    """Search and export one subnet for every budget, and write their table, `family.csv`.
+
+    Raises:
+        InputError: a bad budget; nothing is searched.
+        InfeasibleError: one that nothing reaches.
+    """
+    for budget in budgets:
+        check_budget(budget)
+    this = open_run(where)
+    results = [search(this, budget) for budget in budgets]
+    return results, save_family(this, members_of_searches(results))
+
+
+def export_front(
+    where: RunLike, *, inherited: bool = False, **options: Any
+) -> tuple[list[ExportResult], tuple[FamilyMember, ...]]:
+    """Export the whole front of the last search, and write its table, `family.csv`.
+
+    Raises:
+        InputError: nothing was searched yet; otherwise as `export`.
+    """
+    this = open_run(where)
+    results = [export(this, name, inherited=inherited, **options) for name in front_ids(this)]
+    folders = [Path(result.directory) for result in results]
+    return results, save_family(this, map(member_of_folder, folders))
+
+
+def _model_options(options: Mapping[str, Any]) -> tuple[ModelOptions, ...]:
+    """Return the further model file that options ask for; none where they ask for the plain one.
+
+    Raises:
+        InputError: a word, an opset or a batch that files cannot have.
+    """
+    known = [field.name for field in fields(ModelOptions)]
+    for name in options:
+        _check_known("option", name, known)
+    asked = ModelOptions(**options)
+    return () if asked == PLAIN else (asked,)
 
 
 def front_ids(where: RunLike) -> list[str]:

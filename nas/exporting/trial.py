@@ -77,7 +77,7 @@ class Trial:
     def _random_inputs(
         self, generator: np.random.Generator, preprocessing: Preprocessing
     ) -> list[Array]:
-        """Pixels; standard normal numbers; or ids below the vocabulary, with masks of any length."""
+        """Draw pixels, standard normal numbers, or ids below the vocabulary with masks."""
         data, shapes = self.evaluator.data, [one.shape for one in self.exported.inputs.values()]
         if preprocessing == "graph":
             size = (PER_SEED, *self.raw.inputs[0].shape[1:])
