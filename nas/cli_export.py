@@ -120,25 +120,29 @@ def _family_json(family: "Sequence[FamilyMember]") -> list[dict[str, Any]]:
 def _show_family(family: "Sequence[FamilyMember]") -> None:
     from rich.table import Table
 
+    from nas.results import metric_text
+
+    def quality(value: float | None) -> str:
+        return "" if value is None else metric_text(family[0].metric, value)
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
     table = Table(title="family", title_justify="left")
     for name in ("budget ms", "subnet", "validation", "test", "measured ms", "MACs", "gain per ms"):
         table.add_column(name, justify="left" if name == "subnet" else "right")
     for one in family:
         missed = " (missed)" if one.kept is False else ""
         table.add_row(
-            _number(one.budget_ms),
+            number(one.budget_ms),
             one.architecture_id + missed,
-            _number(one.validation_accuracy),
-            _number(one.test_accuracy),
-            _number(one.measured_latency_ms),
+            quality(one.validation_accuracy),
+            quality(one.test_accuracy),
+            number(one.measured_latency_ms),
             "" if one.macs is None else f"{one.macs:,}",
-            _number(one.marginal_accuracy_per_ms),
+            quality(one.marginal_accuracy_per_ms),
         )
     print_table(table)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def verify(folder: Folder, as_json: Json = False) -> None:

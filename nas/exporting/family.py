@@ -15,12 +15,13 @@ FAMILY_NAME = "family.csv"
 
 
 class FamilyMember(Frozen):
-    """One row. Accuracies are of the run's metric, as fractions where that is accuracy."""
+    """One row. Accuracies are of the run's metric; fractions where it is "accuracy"."""
 
     budget_ms: float | None  # None: of a front
     architecture_id: str
     directory: str | None  # None: it missed the budget and was not exported
     kept: bool | None  # None: without a budget, or not measured
+    metric: str  # what the accuracies measure
     validation_accuracy: float
     test_accuracy: float | None
     measured_latency_ms: float | None
@@ -46,6 +47,7 @@ def members_of_searches(results: Iterable[SearchResult]) -> list[FamilyMember]:
                     architecture_id=miss.architecture_id,
                     directory=None,
                     kept=False,
+                    metric=miss.metric,
                     validation_accuracy=miss.validation_accuracy,
                     test_accuracy=None,
                     measured_latency_ms=miss.measured_latency_ms,
@@ -71,6 +73,7 @@ def member_of_folder(
         architecture_id=manifest.architecture_id,
         directory=str(folder),
         kept=kept,
+        metric=manifest.metric,
         validation_accuracy=manifest.validation_accuracy,
         test_accuracy=manifest.test_accuracy,
         measured_latency_ms=measured.latency_ms if measured and not is_candidate else None,

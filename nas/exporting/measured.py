@@ -9,7 +9,10 @@ from hardware_profiles.target import Target
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, MeasuredLatency
 from search_spaces import InputError
 
-SAME: tuple[list[str], ...] = ([], ["runtime_version"])  # differences of targets whose latencies are held together
+SAME: tuple[list[str], ...] = (
+    [],
+    ["runtime_version"],
+)  # differences of targets whose latencies are held together
 
 
 class JoinedLatency(Frozen):

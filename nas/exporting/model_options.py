@@ -38,7 +38,10 @@ class ModelOptions:
         if self.format not in get_args(FileFormat):
             raise unknown_name("format", self.format, get_args(FileFormat))
         if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
+            known = ", ".join(PRECISIONS)
+            raise InputError(
+                f"expected a precision that files are made in, {known}, got {self.precision}"
+            )
         if self.preprocessing not in get_args(Preprocessing):
             raise unknown_name("preprocessing", self.preprocessing, get_args(Preprocessing))
         if not LEAST_OPSET <= self.opset <= GREATEST_OPSET:
