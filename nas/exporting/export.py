@@ -6,19 +6,24 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
 from hardware_profiles.measure_plan import measure_workloads
 from hardware_profiles.runtimes.runtime import Runtime
 from hardware_profiles.target import Target
 from nas.artifacts import fitted_latency, supernet_hash
-from nas.device import local_runtime, run_device
+from nas.device import run_device
+from nas.exporting.earlier import (
+    Timing,
+    find_earlier,
+    tightest_budget,
+    wanted_budgets,
+    with_earlier,
+)
 from nas.exporting.folder import companions, licences_of, preprocessing_of, readme, write_folder
 from nas.exporting.gate import check_preprocessing, check_source, check_state
 from nas.exporting.in_memory import Exported, export_in_memory
 from nas.exporting.manifest import (
     MANIFEST_NAME,
-    MODEL_NAME,
     README_NAME,
     InputTensor,
     Manifest,
@@ -27,28 +32,13 @@ from nas.exporting.manifest import (
 )
 from nas.exporting.model_file import stamped
 from nas.exporting.model_options import ModelOptions
-from nas.exporting.model_set import ModelSet, make_models, with_earlier
+from nas.exporting.model_set import make_models, measure_further
 from nas.exporting.trial import Trial
 from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
 from search_spaces import Architecture, InputError
 from search_spaces.errors import ParityError
-
-
-class Timing(Protocol):
-    """What was measured of a model file."""
-
-    @property
-    def latency_ms(self) -> float:
-        """The least window median."""
-
-    @property
-    def noise(self) -> float:
-        """(Typical pass - latency) / latency."""
-
-    def keeps(self, budget_ms: float) -> bool:
-        """Tell whether the typical pass is within a budget."""
 
 
 def export_subnet(
@@ -90,8 +80,8 @@ def export_subnet(
     trial, folder = Trial(exported, evaluator), run.subnets_path / exported.architecture.id
     source = check_source(trial, weights.network)
     made_from = _made_from(run, exported, weights, profile_sha256)
-    earlier = _earlier(folder, made_from)
-    budgets = _wanted(earlier, wanted)
+    earlier = find_earlier(folder, made_from)
+    budgets = wanted_budgets(earlier, wanted)
     if measured is None and earlier is not None and not options:
         # which may state a measurement on another device
         kept = earlier.model_copy(update={"wanted": budgets})
@@ -105,8 +95,8 @@ def export_subnet(
     models = make_models(trial, plain, options, steps)
     check_state(exported.subnet, evaluator.subnet(exported.architecture))
     check_preprocessing(trial, steps)
-    budget = _tightest(earlier, budget_ms, measured)
-    fresh = [*_measured(measured), *_measure_options(trial, models, options, runtime, budget)]
+    budget = tightest_budget(earlier, budget_ms, measured)
+    fresh = [*_measured(measured), *measure_further(trial, models, options, runtime, budget)]
     models, known = with_earlier(models, folder, earlier)
     renewed = {(one.file, one.target.id) for one in fresh}
     files = models.contents | companions(trial)
@@ -160,7 +150,7 @@ def export_architecture(
     """
     device, inherited = run_device(run), load_inherited(run)
     assert device.runtime is not None  # a run's own profile is of this machine
-    _check_target(device.runtime.target, options)
+    check_target(device.runtime.target, options)
     weights = Weights(inherited.supernet, inherited.evaluator)
     if not inherited_only:
         weights = best_weights(run, architecture, inherited)
@@ -194,18 +184,17 @@ def export_architecture(
     )
 
 
-def _check_target(target: Target, options: Sequence[ModelOptions]) -> None:
+def check_target(target: Target, options: Sequence[ModelOptions]) -> None:
     """Refuse files that cannot be measured on the run's target.
 
     Raises:
-        InputError: another runtime, or a precision that it does not have.
+        InputError: it runs other files.
     """
-    for one in options:
-        if target.runtime != "onnxruntime":
-            raise InputError(
-                f"{one.file_name} runs under ONNX Runtime, and this run's target is {target}; "
-                "profile under onnxruntime, or export without options"
-            )
+    if options and target.runtime != "onnxruntime":
+        raise InputError(
+            f"{options[0].file_name} runs under ONNX Runtime, and this run's target is {target}; "
+            "profile under onnxruntime, or export without options"
+        )
 
 
 def _made_from(
@@ -244,76 +233,3 @@ def _measured(measured: tuple[Target, Timing] | None) -> list[MeasuredLatency]:
         return []
     target, timing = measured
     return [MeasuredLatency(target=target, latency_ms=timing.latency_ms, noise=timing.noise)]
-
-
-def _measure_options(
-    trial: Trial,
-    models: ModelSet,
-    options: Sequence[ModelOptions],
-    runtime: Runtime | None,
-    budget_ms: float | None,
-) -> list[MeasuredLatency]:
-    """Measure the further files, those of one batch side by side.
-
-    Raises:
-        ParityError: one misses the budget, which is of the same target.
-    """
-    found: list[MeasuredLatency] = []
-    if runtime is None:
-        return found
-    batches = {one.batch or runtime.target.batch_size for one in options}
-    for batch in sorted(batches):
-        target = runtime.target.model_copy(update={"batch_size": batch})
-        there = local_runtime(target)
-        assert there is not None  # this machine at another batch
-        own = [one for one in options if (one.batch or runtime.target.batch_size) == batch]
-        workloads = [trial.exported.workload_of(models.contents[one.file_name]) for one in own]
-        for one, timing in zip(own, measure_workloads(there, workloads), strict=True):
-            same = target.id == runtime.target.id
-            if budget_ms is not None and same and not timing.keeps(budget_ms):
-                raise ParityError(
-                    f"{one.file_name}: the typical pass takes {timing.typical_ms:.4g} ms, budget "
-                    f"{budget_ms:.4g} ms"
-                )
-            found.append(
-                MeasuredLatency(
-                    target=target,
-                    latency_ms=timing.latency_ms,
-                    noise=timing.noise,
-                    file=one.file_name,
-                )
-            )
-    return found
-
-
-def _earlier(folder: Path, made_from: Mapping[str, object]) -> Manifest | None:
-    """Return the manifest of an earlier export of the very same graph and weights."""
-    if not (folder / MANIFEST_NAME).is_file():
-        return None
-    earlier = Manifest.load(folder / MANIFEST_NAME)
-    own = ("graph", "supernet", "fine_tuned", "data")
-    same = all(earlier.made_from.get(name) == made_from.get(name) for name in own)
-    return earlier if same and MODEL_NAME in earlier.files else None
-
-
-def _wanted(earlier: Manifest | None, wanted: WantedBudget | None) -> tuple[WantedBudget, ...]:
-    """Return what searches asked for, the last one first: one budget a target."""
-    known = earlier.wanted if earlier else ()
-    if wanted is None:
-        return known
-    return (wanted, *(one for one in known if one.target.id != wanted.target.id))
-
-
-def _tightest(
-    earlier: Manifest | None,
-    budget_ms: float | None,
-    measured: tuple[Target, Timing] | None,
-) -> float | None:
-    """Of this budget and the one stated for the same target earlier, the tighter one still kept."""
-    known = earlier.budget_ms if earlier else None
-    if measured is None or earlier is None or known is None:
-        return budget_ms
-    same = earlier.measured and earlier.measured[0].target.id == measured[0].id
-    if not same or not measured[1].keeps(known):
-        return budget_ms
-    return known if budget_ms is None else min(known, budget_ms)

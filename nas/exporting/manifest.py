@@ -101,7 +101,7 @@ class MeasuredLatency(Frozen):
 
 
 class WantedBudget(Frozen):
-    """What a search was asked for."""
+    """What a search for a device elsewhere was asked for: nothing was measured there yet."""
 
     target: Target
     budget_ms: float
@@ -143,7 +143,7 @@ class Manifest(Artifact):
     predicted_latency_ms: float
     measured: tuple[MeasuredLatency, ...]
     budget_ms: float | None  # that the first measurement keeps; None: exported without one
-    wanted: tuple[WantedBudget, ...] = ()  # of searches that chose it, the last one first
+    wanted: tuple[WantedBudget, ...] = ()  # for devices elsewhere, the last one asked for first
     inputs: Mapping[str, InputTensor]  # of the model, by name
     outputs: tuple[str, ...]
     preprocessing: Preprocessing

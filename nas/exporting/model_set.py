@@ -1,18 +1,20 @@
-"""The model files of one folder: made from the plain one, each through the gate."""
+"""The model files of one folder: made from the plain one, each through the gate, and measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
+from hardware_profiles.measure_plan import measure_workloads
+from hardware_profiles.runtimes.runtime import Runtime
+from nas.device import local_runtime
 from nas.exporting.gate import Checked, check_file
-from nas.exporting.manifest import InputTensor, Manifest, MeasuredLatency, ModelFile
+from nas.exporting.manifest import InputTensor, MeasuredLatency, ModelFile
 from nas.exporting.manifest import Preprocessing as Steps
 from nas.exporting.model_file import make_file
 from nas.exporting.model_options import PLAIN, ModelOptions
 from nas.exporting.parity import Parity
 from nas.exporting.pixels import PIXELS_NAME
 from nas.exporting.trial import Trial
+from search_spaces.errors import ParityError
 
 
 @dataclass(frozen=True)
@@ -73,34 +75,41 @@ def _entry(
     )
 
 
-def with_earlier(
-    models: ModelSet, folder: Path, earlier: Manifest | None
-) -> tuple[ModelSet, tuple[MeasuredLatency, ...]]:
-    """Add the model files that an earlier export of the same plain file left, and return what was
-    measured of all of them; what the disk no longer holds as it was is left out.
+def measure_further(
+    trial: Trial,
+    models: ModelSet,
+    options: Sequence[ModelOptions],
+    runtime: Runtime | None,
+    budget_ms: float | None,
+) -> list[MeasuredLatency]:
+    """Measure the further files, those of one batch side by side.
+
+    Raises:
+        ParityError: one misses the budget, which is of the same target.
     """
-    if earlier is None:
-        return models, ()
-    kept = dict(models.contents)
-    for name in earlier.models:
-        path = folder / name
-        if name in kept or not path.is_file():
-            continue
-        content = path.read_bytes()
-        if sha256(content).hexdigest() == earlier.files.get(name):
-            kept[name] = content
-    entries = {name: one for name, one in earlier.models.items() if name in kept} | models.entries
-    of_them = {
-        name: parity
-        for name, parity in earlier.parity.items()
-        if name.partition(" ")[0] in kept and name not in models.parities
-    }
-    same = {
-        name
-        for name, content in kept.items()
-        if sha256(content).hexdigest() == earlier.files.get(name)
-    }
-    measured = tuple(one for one in earlier.measured if one.file in same)
-    return ModelSet(
-        kept, {name: entries[name] for name in kept}, models.parities | of_them
-    ), measured
+    found: list[MeasuredLatency] = []
+    if runtime is None:
+        return found
+    batches = {one.batch or runtime.target.batch_size for one in options}
+    for batch in sorted(batches):
+        target = runtime.target.model_copy(update={"batch_size": batch})
+        there = local_runtime(target)
+        assert there is not None  # this machine at another batch
+        own = [one for one in options if (one.batch or runtime.target.batch_size) == batch]
+        workloads = [trial.exported.workload_of(models.contents[one.file_name]) for one in own]
+        for one, timing in zip(own, measure_workloads(there, workloads), strict=True):
+            same = target.id == runtime.target.id
+            if budget_ms is not None and same and not timing.keeps(budget_ms):
+                raise ParityError(
+                    f"{one.file_name}: the typical pass takes {timing.typical_ms:.4g} ms, budget "
+                    f"{budget_ms:.4g} ms"
+                )
+            found.append(
+                MeasuredLatency(
+                    target=target,
+                    latency_ms=timing.latency_ms,
+                    noise=timing.noise,
+                    file=one.file_name,
+                )
+            )
+    return found

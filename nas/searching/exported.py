@@ -1,7 +1,8 @@
 """What a search found leaves as a verified folder, with fine-tuned weights where it has them."""
 
 from hardware_profiles.measure_plan import measure_workloads
-from nas.exporting.export import Timing, export_subnet
+from nas.exporting.earlier import Timing
+from nas.exporting.export import export_subnet
 from nas.exporting.in_memory import Exported, export_in_memory
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, WantedBudget
 from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
@@ -32,7 +33,6 @@ def export_winner(
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted_ms,
         budget_ms=setting.budget_ms,
-        wanted=WantedBudget(target=setting.device.target, budget_ms=setting.budget_ms),
     )
     return Winner(
         architecture_id=manifest.architecture_id,

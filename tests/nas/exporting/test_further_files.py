@@ -8,8 +8,11 @@ import onnxruntime
 import pytest
 
 import nas
+from nas.exporting.export import check_target
 from nas.exporting.manifest import Manifest
+from nas.exporting.model_options import ModelOptions
 from nas.exporting.verify import verify_folder
+from search_spaces import InputError
 
 NAMES = [
     "model.onnx",
@@ -80,6 +83,13 @@ def test_a_plain_export_leaves_further_files_of_the_same_weights(copied):
     assert {one.file for one in manifest.measured} == set(manifest.models)
     assert "model.ort batch 1" in manifest.parity
     assert verify_folder(copied / "subnets" / manifest.architecture_id).checks[0].ok
+
+
+def test_files_that_the_target_does_not_run_are_refused(finished):
+    target = finished.result.target.model_copy(update={"runtime": "torch-cpu"})
+    check_target(target, [])
+    with pytest.raises(InputError, match=r"model\.ort runs under ONNX Runtime"):
+        check_target(target, [ModelOptions(format="ort")])
 
 
 REFUSED = {
