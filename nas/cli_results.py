@@ -57,7 +57,10 @@ def show_result(result: "SearchResult | RunResult", report_path: str | None = No
             ("measured latency", f"not measured: {result.target} is not this machine"),
             ("weights", candidate.weights),
             ("model", candidate.model_path),
-            ("measure it there", "python profile_device.py --models model.onnx --out result.json (in its folder)"),
+            (
+                "measure it there",
+                "python profile_device.py --models model.onnx --out result.json (in its folder)",
+            ),
         ]
     elif miss is not None:
         rows += [

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from hardware_profiles.artifact import read_json
 from hardware_profiles.target import Target
 from nas.exporting.manifest import (
     MANIFEST_NAME,
@@ -33,12 +34,26 @@ class Timing(Protocol):
 
 def find_earlier(folder: Path, made_from: Mapping[str, object]) -> Manifest | None:
     """Return the manifest of an earlier export of the very same graph and weights."""
-    if not (folder / MANIFEST_NAME).is_file():
+    earlier = manifest_of_now(folder)
+    if earlier is None:
         return None
-    earlier = Manifest.load(folder / MANIFEST_NAME)
     own = ("graph", "supernet", "fine_tuned", "data")
     same = all(earlier.made_from.get(name) == made_from.get(name) for name in own)
     return earlier if same and MODEL_NAME in earlier.files else None
+
+
+def manifest_of_now(folder: Path) -> Manifest | None:
+    """Return the manifest of a folder; None where there is none, or one of another format, which
+    the next export replaces.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    path = folder / MANIFEST_NAME
+    data = read_json(path) if path.is_file() else None
+    if isinstance(data, dict) and data.get("format") == Manifest.model_fields["format"].default:
+        return Manifest.load(path)
+    return None
 
 
 def wanted_budgets(

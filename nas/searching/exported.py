@@ -1,10 +1,10 @@
 """What a search found leaves as a verified folder, with fine-tuned weights where it has them."""
 
 from hardware_profiles.measure_plan import measure_workloads
-from nas.exporting.earlier import Timing
+from nas.exporting.earlier import Timing, manifest_of_now
 from nas.exporting.export import export_subnet
 from nas.exporting.in_memory import Exported, export_in_memory
-from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, WantedBudget
+from nas.exporting.manifest import MODEL_NAME, WantedBudget
 from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
 from nas.progress import say
 from nas.results import Candidate, SearchResult, Winner
@@ -112,9 +112,8 @@ def with_weights_of_now(setting: SearchSetting, result: SearchResult) -> SearchR
 
 
 def _is_exported(run: Run, found: Winner | Candidate) -> bool:
-    path = (run.path / found.model_path).with_name(MANIFEST_NAME)
-    if not path.is_file():
+    manifest = manifest_of_now((run.path / found.model_path).parent)
+    if manifest is None:
         return False
-    manifest = Manifest.load(path)
     same = manifest.made_from.get("fine_tuned") == fine_tuned_hash(run, found.architecture_id)
     return same and manifest.weights == found.weights

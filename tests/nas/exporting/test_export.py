@@ -131,6 +131,14 @@ def test_exporting_again_replaces_the_folder_and_keeps_the_budget(finished, copi
     assert after.budget_ms in (before.budget_ms, None)
 
 
+def test_a_folder_of_an_earlier_format_is_replaced(copied):
+    folder = nas.export(copied, "smallest").directory
+    path = copied / "subnets" / folder.rpartition("/")[2] / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "models": 5}))
+    assert nas.export(copied, "smallest").directory == folder
+    assert Manifest.load(path).format == 3
+
+
 class Ingredients:
     """What `export_subnet` takes, of the smallest subnet of a run."""
 
