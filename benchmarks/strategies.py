@@ -28,7 +28,8 @@ import nas
 from nas.artifacts import load_supernet, subnet_evaluator
 from nas.config import OPTIONS, DataConfig, Recipe, load_recipe
 from nas.data import load_data
-from nas.run_directory import Run, is_run, open_run
+from nas.run_directory import Run, open_run
+from nas.run_file import is_run
 from nas.supernet_trainer import supernet_trainer
 from nas.training.metrics import epoch_records
 

@@ -2,7 +2,8 @@
 seconds.
 
 The module is traced by `torch.fx`; every node becomes a few ONNX nodes (`onnx_operations`). Batch
-norms that follow a convolution are folded into it. What has no emitter is an error, not a guess.
+norms that follow a convolution are folded into it. What has no emitter is never guessed: torch's
+exporter writes such modules (`onnx_export`).
 """
 
 import json
@@ -12,17 +13,20 @@ from typing import Any
 import onnx
 from onnx import helper
 from torch import fx, nn
+from torch._ops import OpOverload
 
+from hardware_profiles.onnx_forms import Forms, attribute
 from hardware_profiles.onnx_operations import (
     FUNCTIONS,
     METHODS,
     MODULES,
+    TORCH_OPERATIONS,
     Call,
     Emitter,
     Graph,
     UnknownOperationError,
 )
-from hardware_profiles.onnx_operations.call import as_numpy
+from hardware_profiles.onnx_operations.call import Read, constant_array
 from hardware_profiles.onnx_operations.convolution import BatchNorm, Convolution, emit_convolution
 from hardware_profiles.operators import OPSET
 from hardware_profiles.profile_device import SHAPES_KEY
@@ -49,10 +53,46 @@ def onnx_model(
         outputs: names of what it returns, in order.
 
     Raises:
-        UnknownOperationError: the module holds an operation the emitter does not know, or takes or
+        UnknownOperationError: the module holds an operation that neither an emitter nor torch's
+            exporter knows, or takes or returns another number of tensors.
+    """
+    try:
+        model = emitted_model(module, inputs, outputs)
+    except UnknownOperationError as error:
+        model = _exported(module, inputs, outputs, error)
+    properties = dict(metadata or {})
+    if any(spec.free for spec in inputs.values()):  # the sizes that latencies hold for
+        properties[SHAPES_KEY] = json.dumps({name: spec.shape for name, spec in inputs.items()})
+    helper.set_model_props(model, properties)
+    return model
+
+
+def _exported(
+    module: nn.Module,
+    inputs: Mapping[str, TensorSpec],
+    outputs: Sequence[str],
+    reason: UnknownOperationError,
+) -> Any:
+    from hardware_profiles.onnx_export import exported_by_torch  # takes time, seldom needed
+
+    versions = {"opset": OPSET, "ir_version": IR_VERSION}
+    try:
+        return exported_by_torch(module, inputs, outputs, batch=BATCH_NAME, **versions)
+    except UnknownOperationError as error:
+        raise UnknownOperationError(f"{reason}; {error}") from error
+
+
+def emitted_model(
+    module: nn.Module, inputs: Mapping[str, TensorSpec], outputs: Sequence[str] = ("logits",)
+) -> Any:
+    """Do the same by emitters alone, without properties.
+
+    Raises:
+        UnknownOperationError: the module holds an operation that no emitter knows, or takes or
             returns another number of tensors.
     """
     traced = _trace(module)
+    forms = Forms(traced, inputs)
     graph = Graph()
     names: dict[fx.Node, str] = {}
     folded = _folded_norms(traced)
@@ -68,7 +108,7 @@ def onnx_model(
             names[node] = names[node.args[0]]
         else:
             names[node] = f"{node.name}_out"  # never the name of the graph's input or output
-            _emit(graph, traced, node, names, folded.get(node))
+            _emit(graph, traced, node, names, folded.get(node), forms)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -81,11 +121,7 @@ def onnx_model(
         ir_version=IR_VERSION,
         producer_name="supernet-engine",
     )
-    _infer_output_shapes(model)
-    properties = dict(metadata or {})
-    if any(spec.free for spec in inputs.values()):  # the sizes that latencies hold for
-        properties[SHAPES_KEY] = json.dumps({name: spec.shape for name, spec in inputs.items()})
-    helper.set_model_props(model, properties)
+    _infer_output_shapes(model, graph)
     return model
 
 
@@ -116,14 +152,33 @@ def _name_outputs(
         graph.add("Identity", [names[result]], name)
 
 
-def _infer_output_shapes(model: Any) -> None:
+def _infer_output_shapes(model: Any, graph: Graph) -> None:
     """State the shapes of the outputs, which also proves that the graph fits together."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        )
     except onnx.shape_inference.InferenceError as error:
         raise UnknownOperationError(f"no ONNX emission: {str(error).splitlines()[0]}") from None
     for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
         output.CopyFrom(found)
+    if graph.ranks or graph.types:
+        _check_expected(inferred.graph, graph)
+
+
+def _check_expected(inferred: Any, graph: Graph) -> None:
+    """Check that tensors have the axes and types that emitters counted on."""
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    ranks |= {tensor.name: len(tensor.dims) for tensor in inferred.initializer}
+    types |= {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    for noun, expected, found in (("axes", graph.ranks, ranks), ("type", graph.types, types)):
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise UnknownOperationError(
+                    f"no ONNX emission: {noun} of {name}: {found.get(name)}, not {value}"
+                )
 
 
 def _folded_norms(traced: fx.GraphModule) -> dict[fx.Node, fx.Node]:
@@ -147,11 +202,12 @@ def _emit(
     node: fx.Node,
     names: Mapping[fx.Node, str],
     norm: fx.Node | None,
+    forms: Forms,
 ) -> None:
     if node.op == "get_attr":
-        graph.weight(names[node], as_numpy(_attribute(traced, str(node.target))))
+        graph.constant(names[node], constant_array(attribute(traced, node)))
         return
-    call = _call(traced, node, names)
+    call = _call(traced, node, names, forms)
     if isinstance(call.module, Convolution):
         following = None if norm is None else traced.get_submodule(str(norm.target))
         emit_convolution(graph, call, following if isinstance(following, BatchNorm) else None)
@@ -165,7 +221,9 @@ def _emit(
     emitter(graph, call)
 
 
-def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -> Call:
+def _call(
+    traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], forms: Forms
+) -> Call:
     """Sort the arguments of a node into tensors and the rest; lists of tensors count one by one."""
     tensors: list[str] = []
     others: list[Any] = []
@@ -179,6 +237,11 @@ def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -
             others.append(argument)
             number_first |= not tensors
     given = {key: value for key, value in node.kwargs.items() if isinstance(value, fx.Node)}
+
+    def named(name: str) -> fx.Node:
+        # the first: a folded norm has the name of what it follows
+        return next(one for one, known in names.items() if known == name)
+
     return Call(
         output=names[node],
         inputs=tuple(tensors),
@@ -187,17 +250,27 @@ def _call(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]) -
         tensors={key: names[value] for key, value in given.items()},
         module=traced.get_submodule(str(node.target)) if node.op == "call_module" else None,
         number_first=number_first,
+        given=_with_names(node.args, names),
+        target=node.target,
+        form_of=lambda name: forms.of(named(name)),
+        rank_of=lambda name: forms.rank(named(name)),
     )
+
+
+def _with_names(argument: Any, names: Mapping[fx.Node, str]) -> Any:
+    """Put names for tensors, also those in lists."""
+    if isinstance(argument, fx.Node):
+        return Read(names[argument])
+    if isinstance(argument, (list, tuple)):
+        return tuple(_with_names(one, names) for one in argument)
+    return argument
 
 
 def _emitter(node: fx.Node, module: nn.Module | None) -> Emitter | None:
     if node.op == "call_method":
         return METHODS.get(str(node.target))
+    if isinstance(node.target, OpOverload):
+        return TORCH_OPERATIONS.get(str(node.target))
     if module is None:
         return FUNCTIONS.get(node.target)
     return next((emit for kind, emit in MODULES.items() if isinstance(module, kind)), None)
-
-
-def _attribute(traced: fx.GraphModule, target: str) -> Any:
-    owner, _, name = target.rpartition(".")
-    return getattr(traced.get_submodule(owner), name)

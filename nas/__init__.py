@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         fit_predictors,
         import_weights,
         measure_accuracy,
+        one_shot,
         profile,
         proxies,
         report,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         verify,
     )
     from nas.run_directory import Run, open_run
+    from search_spaces.conversion.elasticize import elasticize
 
 _HOMES = {
     "Recipe": "nas.config",
@@ -37,12 +39,14 @@ _HOMES = {
     "audit": "nas.pipeline",
     "create_run": "nas.pipeline",
     "dry_run": "nas.pipeline",
+    "elasticize": "search_spaces.conversion.elasticize",
     "export": "nas.pipeline",
     "finetune": "nas.pipeline",
     "fit_predictors": "nas.pipeline",
     "import_weights": "nas.pipeline",
     "load_recipe": "nas.config",
     "measure_accuracy": "nas.pipeline",
+    "one_shot": "nas.pipeline",
     "open_run": "nas.run_directory",
     "profile": "nas.pipeline",
     "proxies": "nas.pipeline",
@@ -59,12 +63,14 @@ __all__ = [
     "audit",
     "create_run",
     "dry_run",
+    "elasticize",
     "export",
     "finetune",
     "fit_predictors",
     "import_weights",
     "load_recipe",
     "measure_accuracy",
+    "one_shot",
     "open_run",
     "profile",
     "proxies",

@@ -15,9 +15,10 @@ from nas.subnet.evaluator import SubnetEvaluator
 from nas.subnet.proxy_scores import ProxyScores, drawn_batch
 from nas.subnet.sample import load_samples
 from nas.training.checkpoint import load_checkpoint, read_state
-from nas.training.starting_weights import load_weights
-from nas.training.trainer import Judge
+from nas.training.starting_weights import load_weights, start_from
+from nas.training.strategy import Judge
 from search_spaces import InputError, Population
+from search_spaces.conversion.space_file import WEIGHTS_NAME
 from search_spaces.residual_norms import zero_last_norms
 from search_spaces.supernet import Supernet
 
@@ -31,6 +32,8 @@ def new_supernet(run: Run) -> Supernet:
     with torch.random.fork_rng():
         torch.manual_seed(run.recipe.seed)
         supernet = Supernet(run.space, run.recipe.training.kernel_transform)
+    if run.network_folder is not None:
+        start_from(supernet, run.network_folder / WEIGHTS_NAME, False)
     if run.recipe.training.zero_last_norm and not zero_last_norms(supernet):
         raise InputError(
             f"training.zero_last_norm is of residual blocks, and {run.space.name} has none: "

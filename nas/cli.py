@@ -13,10 +13,20 @@ import typer
 
 from nas.cli_bench import bench_app
 from nas.cli_export import export, measured, verify
+from nas.cli_network import elasticize, one_shot
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
 from nas.cli_results import FAILED, fail_without_subnet, read_budget, show_result
-from nas.cli_train import Out, Overrides, audit, create_or_open, finetune, import_weights, train
+from nas.cli_train import (
+    Model,
+    Out,
+    Overrides,
+    audit,
+    create_or_open,
+    finetune,
+    import_weights,
+    train,
+)
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
@@ -44,6 +54,8 @@ app.command()(export)
 app.command()(verify)
 app.command()(measured)
 app.command("import-weights")(import_weights)
+app.command()(elasticize)
+app.command("one-shot")(one_shot)
 
 BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 2, 3, 4, 130
 
@@ -115,6 +127,7 @@ def run_command(
     ] = None,
     out: Out = None,
     overrides: Overrides = None,
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
     """Do the whole job: train, profile, search, export, measure. Without RECIPE: embedded digits.
@@ -122,10 +135,12 @@ def run_command(
     The same --out with the same recipe goes on where it stopped.
 
     Example: nas run recipes/digits.toml --out runs/a --set search.budget=0.04
+
+    Example: nas run recipes/own-network-short.toml --model python:mine:network
     """
+    current = create_or_open(recipe, out, overrides, model)
     from nas import pipeline
 
-    current = create_or_open(recipe, out, overrides)
     result = pipeline.run_stages(current)
     if as_json:
         print_json(result.model_dump(mode="json"))
@@ -196,9 +211,10 @@ def search(
 
     Example: nas search runs/digits --searcher bayesian --measure 60 --workers 2
     """
-    from nas import pipeline
     from nas.config import read_search_settings
+    from nas.run_file import read_run_file
 
+    read_run_file(run)  # before what takes seconds to import
     given = {
         "budget": None if latency_ms is None else read_budget(latency_ms),
         "max_macs": max_macs,
@@ -217,6 +233,8 @@ def search(
     }
     settings = read_search_settings(overrides or ())
     settings |= {key: value for key, value in given.items() if value is not None}
+    from nas import pipeline
+
     result = pipeline.search(run, settings.pop("budget", None), **settings)
     if as_json:
         print_json(result.to_json())
@@ -254,6 +272,10 @@ def report(
 
     Example: nas report runs/a --beside runs/b --beside runs/c
     """
+    from nas.run_file import read_run_file
+
+    for one in (run, *(beside or ())):
+        read_run_file(one)  # before what takes seconds to import
     from nas import pipeline
 
     typer.echo(pipeline.report(run, beside or ()))

@@ -51,9 +51,6 @@ def export(
 
     Example: nas export runs/digits --budgets 1,2,4,8
     """
-    from nas import pipeline
-    from nas.run_directory import open_run
-
     if sum((architecture is not None, budgets is not None, front)) != 1:
         raise InputError("expected one of ARCH, --budgets and --front")
     given = {
@@ -70,9 +67,15 @@ def export(
             f"{names} goes with ARCH and --front: a search exports the plain file, with "
             "fine-tuned weights where there are any"
         )
+    from nas.run_file import read_run_file
+
+    read_run_file(run)  # before what takes seconds to import
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
         return
+    from nas import pipeline
+    from nas.run_directory import open_run
+
     opened = open_run(run)  # once, for all of them
     if front:
         _export_front(opened, inherited, given, as_json)

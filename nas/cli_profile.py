@@ -65,8 +65,7 @@ def measure(
 
     Example: nas profile measure mobilenet-v3 --options resolution=128,160 --threads 2
     """
-    from nas import pipeline
-    from nas.run_directory import is_run, open_run
+    from nas.run_file import is_run
 
     if is_run(Path(space_or_run)):
         given = [
@@ -80,9 +79,13 @@ def measure(
                 f"{space_or_run} is a run: its recipe says how it is measured, so no "
                 + ", ".join("--" + name.replace("_", "-") for name in given)
             )
+        from nas import pipeline
+        from nas.run_directory import open_run
+
         run = open_run(space_or_run)
         profile, path = pipeline.profile(run, anew=True), run.profile_path
     else:
+        _check_space(space_or_run)
         from nas.profiling import measure_known_profile
 
         settings = {
@@ -127,6 +130,7 @@ def kit(
 
     Example: nas profile kit mobilenet-v3 --options resolution=128,160 --out kit.zip
     """
+    _check_space(space)
     from nas.profiling import make_kit
 
     settings = {"max_specs": max_specs, "num_calibration": subnets, "num_held_out": held_out}
@@ -170,6 +174,20 @@ def import_result(
     _show_profile(profile, described)
 
 
+def _check_space(space_or_run: str) -> None:
+    """Check what a kit or a profile is of, before anything is imported that takes seconds.
+
+    Raises:
+        InputError: neither a run nor a space.
+    """
+    from nas.run_file import is_run
+    from search_spaces import SPACES, unknown_name
+    from search_spaces.python_name import is_python_name
+
+    if not (space_or_run in SPACES or is_python_name(space_or_run) or is_run(Path(space_or_run))):
+        raise unknown_name("space", space_or_run, SPACES)
+
+
 def _described(profile: "Profile") -> dict[str, Any]:
     """Describe a profile; one that is too partial to predict from by its `problem`."""
     from nas.known_devices import describe_device
@@ -208,6 +226,10 @@ def devices(
 
     Example: nas devices
     """
+    if name is not None:
+        from hardware_profiles.store import profile_path
+
+        profile_path(name)  # before what takes seconds to import
     from nas.known_devices import describe_devices, device_table, devices_table
 
     rows = describe_devices(name)
@@ -229,6 +251,10 @@ def compare(
 
     Example: nas compare server-1t server-2t
     """
+    from hardware_profiles.store import profile_path
+
+    for name in (first, second):
+        profile_path(name)  # before what takes seconds to import
     from nas.comparing import compare_devices, draw_comparison
 
     comparison = compare_devices(first, second)

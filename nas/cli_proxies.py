@@ -29,6 +29,9 @@ def proxies(
 
     Example: nas proxies runs/digits --proxies snip,synflow,naswot
     """
+    from nas.run_file import read_run_file
+
+    read_run_file(run)  # before what takes seconds to import
     from nas import pipeline
 
     names = [word.strip() for word in proxies.split(",") if word.strip()]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli_network import run_of_model
 from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from nas.config import Recipe
     from nas.finetuning.agreement import Agreement
     from nas.finetuning.audit import AuditReport
 
@@ -22,12 +24,20 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe."),
 ]
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="python:...", help="Your own network: a function returning it and an example input."
+    ),
+]
+
 
 def train(
     context: typer.Context,
     recipe_or_run: Annotated[Path, typer.Argument(metavar="RECIPE|RUN")],
     out: Out = None,
     overrides: Overrides = None,
+    model: Model = None,
     minutes: Annotated[
         float | None,
         typer.Option(min=0, help="End after so long with a checkpoint and code 4, if not done."),
@@ -57,13 +67,18 @@ def train(
     Example: nas train recipes/imagenet.toml --dry-run --samples 1281167 --processes 8
     """
     start = time.monotonic()
+    of_training = {"--out": out, "--minutes": minutes, "--model": model}
+    of_dry_run = {"--steps": steps, "--samples": samples, "--processes": processes}
+    if dry_run:
+        _refuse("of a training, not of a dry run", of_training)
+    else:
+        _refuse("of a dry run; add --dry-run", of_dry_run | {"--json": as_json or None})
+    _recipe_unless_run(recipe_or_run, out, overrides, model)
     from nas import pipeline
     from nas.training.ranks import Ranks
 
     ranks: Ranks = context.obj or Ranks()
     if dry_run:
-        given = {"--out": out, "--minutes": minutes}
-        _refuse("of a training, not of a dry run", given)
         if ranks.size > 1:
             raise InputError("a dry run is of one process: leave out torchrun, add --processes N")
         tried = pipeline.dry_run(
@@ -78,9 +93,7 @@ def train(
         else:
             print_rows(tried.rows())
         return
-    given = {"--steps": steps, "--samples": samples, "--processes": processes}
-    _refuse("of a dry run; add --dry-run", given | {"--json": as_json or None})
-    run = ranks.first_then_others(lambda: create_or_open(recipe_or_run, out, overrides))
+    run = ranks.first_then_others(lambda: create_or_open(recipe_or_run, out, overrides, model))
     left = None if minutes is None else minutes - (time.monotonic() - start) / 60
     checkpoint = pipeline.train(run, left, ranks)
     if ranks.is_first:
@@ -105,6 +118,8 @@ def import_weights(
 
     Example: nas import-weights mobilenet-v3 ofa_mbv3_d234_e346_k357_w1.0
     """
+    if not file.is_file():  # before what takes seconds to import
+        raise InputError(f"{file}: cannot be read: no such file")
     from nas import pipeline
 
     imported = pipeline.import_weights(space, file, out)
@@ -146,13 +161,16 @@ def finetune(
 
     Example: nas finetune runs/digits smallest --epochs 10
     """
-    from nas import pipeline
     from nas.config import read_training_settings
+    from nas.run_file import read_run_file
+
+    read_run_file(run)  # before what takes seconds to import
+    given = read_training_settings(overrides or ())
+    from nas import pipeline
     from nas.results import metric_text
     from nas.run_directory import open_run
 
     opened = open_run(run)
-    given = read_training_settings(overrides or ())
     options = {"epochs": given.pop("epochs", epochs)}
     options["learning_rate"] = given.pop("learning_rate", learning_rate)
     record = pipeline.finetune(opened, architecture, **options, **given)
@@ -207,6 +225,9 @@ def audit(
 
     Example: nas audit runs/digits --subnets 8 --epochs 2
     """
+    from nas.run_file import read_run_file
+
+    read_run_file(run)  # before what takes seconds to import
     from nas import pipeline
 
     report = pipeline.audit(run, subnets=subnets, epochs=epochs, alone=alone, seed=seed)
@@ -269,19 +290,46 @@ def _rank(tau: float | None) -> str:
     return "n/a" if tau is None else f"{tau:.3f}"
 
 
-def create_or_open(recipe: Path | None, out: Path | None, overrides: list[str] | None) -> Any:
+def create_or_open(
+    recipe: Path | None, out: Path | None, overrides: list[str] | None, model: str | None = None
+) -> Any:
     """Return the run that a command is about.
 
     Raises:
         InputError: as `nas.create_run`; or changes to a run, whose recipe is fixed.
     """
-    from nas.config import load_recipe
+    loaded = _recipe_unless_run(recipe, out, overrides, model)
     from nas.pipeline import create_run
-    from nas.run_directory import is_run, open_run
+    from nas.run_directory import open_run
 
-    if recipe is not None and is_run(recipe):
-        if out is not None or overrides:
-            raise InputError(f"{recipe} is a run: its recipe is fixed, so no --out and no --set")
+    if loaded is None:
+        assert recipe is not None
         return open_run(recipe)
-    loaded = load_recipe(recipe, overrides or ())
+    if model is not None:
+        return run_of_model(model, recipe, out, overrides or ())
     return create_run(out or Path("runs") / loaded.name, loaded)
+
+
+def _recipe_unless_run(
+    recipe: Path | None,
+    out: Path | None,
+    overrides: list[str] | None,
+    model: str | None,
+) -> "Recipe | None":
+    """Return the recipe that a command is about, None where it is a run; without PyTorch, which
+    takes seconds to import.
+
+    Raises:
+        InputError: neither is there, or it cannot be read; or changes to a run.
+    """
+    from nas.config import load_recipe
+    from nas.run_file import is_run, read_run_file
+
+    if recipe is None or not is_run(recipe):
+        return load_recipe(recipe, overrides or ())
+    if out is not None or overrides or model is not None:
+        raise InputError(
+            f"{recipe} is a run: its recipe is fixed, so no --out, no --set and no --model"
+        )
+    read_run_file(recipe)
+    return None

@@ -8,10 +8,11 @@ from rich.table import Table
 from hardware_profiles.profile import Profile
 from hardware_profiles.store import profile_path, profile_paths
 from nas.fitted_latency import FittedLatency, fit_latency
+from nas.known_networks import profiled_space
 from nas.known_targets import known_targets
 from nas.progress import progress_bar
 from predictors.predictor import ErrorReport
-from search_spaces import InputError, SearchSpace, build_space
+from search_spaces import InputError, SearchSpace
 
 
 def describe_devices(name: str | None = None) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ def profile_space(profile: Profile) -> SearchSpace:
     Raises:
         InputError: the space is not in the catalogue, or has another version now.
     """
-    space = build_space(profile.space.partition("@")[0], **profile.space_settings)
+    space = profiled_space(profile.space, profile.space_settings)
     profile.check_space(space)
     return space
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from hardware_profiles.profile import Profile
 from hardware_profiles.runtimes import RUNTIMES
+from hardware_profiles.store import profile_path
 from nas.artifacts import (
     fitted_accuracy,
     fitted_latency,
     load_supernet,
+    new_supernet,
     proxy_scores,
     save_predictors,
     subnet_evaluator,
@@ -25,6 +27,12 @@ from nas.artifacts import (
 from nas.config import Recipe, check_budget, load_recipe
 from nas.device import run_device
 from nas.dry_running import STEPS, DryRun, try_training
+from nas.elastic_networks import (
+    describe_network,
+    elastic_network,
+    is_network_folder,
+    write_network,
+)
 from nas.exporting.export import export_architecture
 from nas.exporting.family import FamilyMember, member_of_folder, members_of_searches, save_family
 from nas.exporting.model_options import PLAIN, ModelOptions
@@ -44,23 +52,26 @@ from nas.profiling import measure_profile
 from nas.progress import progress_bar, say
 from nas.reporting.report import write_report
 from nas.results import ExportResult, Front, RunResult, SearchResult, metric_text
-from nas.run_directory import Run, create_run_directory, is_run, open_run
+from nas.run_directory import Run, create_run_directory, open_run
+from nas.run_file import is_run
 from nas.searching.budget_search import search_budget
 from nas.searching.known_architectures import find_architecture
 from nas.searching.loop import Callback
 from nas.searching.searchers import SEARCHERS
+from nas.subnet.one_shot import OneShot, one_shot_quality
 from nas.subnet.proxy_ranks import ProxyReport, rank_proxies
 from nas.subnet.sample import AccuracySamples, load_samples, sample_accuracy
 from nas.supernet_trainer import ENDS, check_sources, supernet_trainer, training_metrics
-from nas.training import STRATEGIES
 from nas.training.metrics import epoch_records
 from nas.training.optimizers import OPTIMIZERS
 from nas.training.ranks import Ranks
+from nas.training.starting_weights import start_from
 from nas.training.tensorboard import check_tensorboard
 from predictors.accuracy import ACCURACY_PREDICTORS
 from predictors.latency import LATENCY_PREDICTORS
 from predictors.zero_cost import ZERO_COST
 from search_spaces import InputError, build_space, unknown_name
+from search_spaces.catalogue import is_file_name
 from search_spaces.part import SpacePart
 
 RunLike = Run | Path | str
@@ -97,15 +108,16 @@ def create_run(path: Path, recipe: Recipe) -> Run:
             that are absent or of another space; teachers that are absent, untrained or of other
             classes; another run's directory.
     """
-    _check_recipe(recipe)
-    if is_run(path):
+    if is_run(path):  # with a copy of its own of a network that was made elastic
+        of_file = is_file_name(recipe.space.name)
+        _check_recipe(recipe, open_run(path).space_name if of_file else recipe.space.name)
         return create_run_directory(path, recipe)
+    _check_recipe(recipe, recipe.space.name)
     return create_run_directory(path, recipe, check_sources(recipe))
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def _check_recipe(recipe: Recipe, space_name: str) -> None:
     """Check what can be before data are loaded, which may take long."""
-    _check_known("training strategy", recipe.training.strategy, STRATEGIES)
     _check_known("optimizer", recipe.training.optimizer, OPTIMIZERS)
     _check_known("accuracy predictor", recipe.accuracy.predictor, ACCURACY_PREDICTORS)
     for name in recipe.accuracy.proxies:
@@ -115,7 +127,7 @@ def _check_recipe(recipe: Recipe) -> None:
     _check_known("searcher", recipe.search.searcher, SEARCHERS)
     _check_known("runtime", recipe.profile.runtime, RUNTIMES)
     _check_known("latency predictor", recipe.profile.predictor, LATENCY_PREDICTORS)
-    space = SpacePart(build_space(recipe.space.name), recipe.profile.options).whole
+    space = SpacePart(build_space(space_name), recipe.profile.options).whole
     if recipe.training.drop_path and not any(slot.droppable for slot in space.slots):
         raise InputError(
             f"training.drop_path is of spaces whose layers may be dropped (cells), and "
@@ -279,10 +291,12 @@ def dry_run(
     if isinstance(recipe, Path | str) and is_run(Path(recipe)):
         if list(overrides):
             raise InputError(f"{recipe} is a run: its recipe is fixed, so no --set")
-        recipe = open_run(recipe).recipe
+        run = open_run(recipe)
+        space = run.recipe.space.model_copy(update={"name": run.space_name})
+        recipe = run.recipe.model_copy(update={"space": space})
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe) if recipe is not None else None, overrides)
-    _check_recipe(recipe)
+    _check_recipe(recipe, recipe.space.name)
     fits = check_sources(recipe)
     return try_training(recipe, fits, steps=steps, samples=samples, processes=processes)
 
@@ -301,6 +315,61 @@ def import_weights(
         InputError: another kind of file, another width, a tensor missing or too many.
     """
     return import_published(space, Path(file), Path(out or f"{space}.safetensors"))
+
+
+def elasticize(
+    model: str,
+    out: Path | str | None = None,
+    *,
+    profile: Path | str | None = None,
+    latency_ms: float | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Make a network of the user's own a search space that holds it; describe it.
+
+    Args:
+        model: `python:package.module:function`, which returns the network and an example input.
+        out: a folder to write it to, for `space.name = "file:FOLDER"`; nothing without.
+        profile: a profile of its space, by which latencies are predicted.
+        latency_ms: a budget, of which is told whether it is within reach.
+        settings: of `search_spaces.conversion.elasticize.elasticize`: fixed, widths, options, ...
+
+    Raises:
+        InputError: no such function, a network that cannot be traced or of which nothing can be
+            chosen, a folder that holds something else, or a profile of another space.
+    """
+    folder = None if out is None else Path(out)
+    if folder is not None and folder.exists() and not is_network_folder(folder):
+        raise InputError(f"{folder} exists and holds something else; choose another --out")
+    elastic = elastic_network(model, **settings)
+    found = None if profile is None else Profile.load(profile_path(str(profile)))
+    described = describe_network(elastic, found, latency_ms)
+    if folder is not None:
+        write_network(elastic, folder, model)
+        described["folder"] = str(folder)
+    return described
+
+
+def one_shot(where: RunLike, *, subnets: int = 8) -> OneShot:
+    """Tell what subnets are worth before any training, with the weights that a run starts from.
+
+    Raises:
+        InputError: a run that starts from no weights.
+    """
+    this = open_run(where)
+    if this.network_folder is None and this.recipe.training.weights is None:
+        raise InputError(
+            f"{this.path} starts from random weights, which tell nothing; see `nas audit` after "
+            "training"
+        )
+    with this.stage("one-shot"):
+        supernet = new_supernet(this)
+        if this.recipe.training.weights is not None:
+            weights = Path(this.recipe.training.weights)
+            start_from(supernet, weights, this.recipe.training.kernel_transform)
+        evaluator = subnet_evaluator(this, supernet)
+        with progress_bar("one-shot", subnets) as advance:
+            return one_shot_quality(evaluator, this.space, subnets, this.recipe.seed, advance)
 
 
 def profile(where: RunLike, anew: bool = False) -> Profile:
@@ -527,7 +596,10 @@ def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:
     """Write `report.html`: the front, the predictors' errors, the training curves, the settings.
 
     Args:
-        beside: runs whose training is drawn beside this one's.
+        beside: runs whose training is drawn beside this one's, and what does not compare is said.
+
+    Raises:
+        InputError: nothing is trained yet, or a run beside it is judged by another metric.
     """
     this = open_run(where)
     if not this.checkpoint_path.exists():

@@ -15,9 +15,11 @@ from hardware_profiles.runtimes import build_runtime
 from hardware_profiles.runtimes.runtime import Runtime, RuntimeSettings
 from hardware_profiles.store import default_name, known_path
 from nas.config import ProfileConfig, profile_config
+from nas.known_networks import keep_network, profiled_space
 from nas.known_targets import known_targets
 from nas.progress import progress_bar, say
-from nas.run_directory import is_run, open_run
+from nas.run_directory import open_run
+from nas.run_file import is_run
 from predictors.latency.choose_samples import choose_samples, sample_features
 from search_spaces import Architecture, InputError, SearchSpace, build_space
 from search_spaces.part import SpacePart
@@ -66,7 +68,9 @@ def measure_known_profile(
     runtime = _runtime(config)
     name = name or default_name(runtime.target, built.name)
     path = out or known_path(name, runtime.target, built.name)
-    return _measure(built, config, runtime, path, seed), path
+    profile = _measure(built, config, runtime, path, seed)
+    keep_network(space)
+    return profile, path
 
 
 def make_kit(
@@ -86,6 +90,7 @@ def make_kit(
     plan = profile_plan(built, config, seed)
     with progress_bar("kit", len(plan.items)) as advance:
         write_kit(built, plan, path, advance)
+    keep_network(space_or_run)
 
 
 def import_profile(
@@ -108,12 +113,14 @@ def import_profile(
     if space_or_run is not None:
         space = named_space(space_or_run)
     else:
-        space = build_space(read.kit.space.partition("@")[0], **read.kit.space_settings)
+        space = profiled_space(read.kit.space, read.kit.space_settings)
     profile = result_profile(read, space, result)
     path = known_path(name or default_name(profile.target, space.name), profile.target, space.name)
     if path.exists() and not replace:
         _check_no_less(profile, Profile.load(path), path.stem)
     profile.save(path)
+    if space_or_run is not None:
+        keep_network(space_or_run)
     return profile, path
 
 

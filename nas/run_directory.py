@@ -10,43 +10,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
-from hardware_profiles.artifact import Artifact, Frozen, tool_version
+from hardware_profiles.artifact import tool_version, write_atomic
 from nas.append_log import AppendLog
-from nas.config import Recipe, check_recipe, differing_keys
+from nas.config import Recipe, differing_keys
 from nas.data import Dataset, load_data
 from nas.progress import say
+from nas.run_file import RunFile, StageState, is_run, read_run_file
 from nas.task import Task, make_task
 from nas.trial import try_out
 from search_spaces import InputError, SearchSpace, build_space, space_modality
+from search_spaces.catalogue import FILE_PREFIX, is_file_name
+from search_spaces.conversion.space_file import SPACE_NAME, WEIGHTS_NAME
 from search_spaces.python_name import is_python_name, source_sha256
 
-
-class StageState(Frozen):
-    """How a stage stands."""
-
-    state: Literal["running", "done"]
-    seconds: float
-
-
-class RunFile(Artifact):
-    """`run.json`: what made this run, and how far it is."""
-
-    kind: Literal["run"] = "run"
-    format: int = 2
-    space: str
-    recipe: Mapping[str, Any]
-    seed: int
-    versions: Mapping[str, str]
-    host: str
-    git: str | None
-    data_sha256: str
-    modality: str  # of the data: image, tokens or sequence
-    settings: Mapping[str, int]  # of the space's builder, which follow from the data
-    num_samples: Mapping[str, int]  # by split
-    functions: Mapping[str, str] = {}  # SHA-256 of the source of the user's, by python: name
-    stages: Mapping[str, StageState] = {}
+NETWORK_NAME = "network"
 
 
 class Run:
@@ -75,6 +54,7 @@ class Run:
         self.audit_path = path / "audit"
         self.subnets_path = path / "subnets"
         self.report_path = path / "report.html"
+        self.network_path = path / NETWORK_NAME  # where the space was made of one
 
     @cached_property
     def data(self) -> Dataset:
@@ -106,7 +86,24 @@ class Run:
             InputError: its builder is not there, or its source has changed.
         """
         self._check_sources(self.recipe.space.name)
-        return build_space(self.recipe.space.name, **self._file.settings)
+        return build_space(self.space_name, **self._file.settings)
+
+    @property
+    def space_name(self) -> str:
+        """What `build_space` calls the space; of a network made elastic, the run's own copy."""
+        folder = self.network_folder
+        return self.recipe.space.name if folder is None else f"{FILE_PREFIX}{folder}"
+
+    @property
+    def network_folder(self) -> Path | None:
+        """Where the network lies that the space was made of: the run's own copy, or what a run that
+        is not written yet would copy; None for other spaces.
+        """
+        named = self.recipe.space.name
+        if not is_file_name(named):
+            return None
+        source = Path(named.removeprefix(FILE_PREFIX))
+        return self.network_path if self.network_path.exists() else source
 
     @cached_property
     def task(self) -> Task:
@@ -215,11 +212,6 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_run(path: Path) -> bool:
-    """Tell whether a path is a run directory."""
-    return (path / "run.json").is_file()
-
-
 def open_run(path: Path | str | Run) -> Run:
     """Open an existing run.
 
@@ -229,14 +221,7 @@ def open_run(path: Path | str | Run) -> Run:
     if isinstance(path, Run):
         return path
     path = Path(path)
-    if not is_run(path):
-        raise InputError(f"{path} is not a run (no run.json in it); make one with `nas run`")
-    file = RunFile.load(path / "run.json")
-    try:
-        return Run(path, check_recipe(file.recipe), file)
-    except InputError as error:
-        made_by = file.tool_version
-        raise InputError(f"{path / 'run.json'} (written by version {made_by}): {error}") from None
+    return Run(path, *read_run_file(path))
 
 
 def create_run_directory(
@@ -262,12 +247,14 @@ def create_run_directory(
                 "choose another --out or delete it"
             )
         return run
-    if path.exists() and not (path.is_dir() and _only_leftovers(path)):
+    if path.exists() and not (path.is_dir() and only_leftovers(path)):
         raise InputError(f"{path} exists and is no run; choose another --out")
     # a bad task, bad data and what does not fit them are errors before anything is written
     task = make_task(recipe)
     data = load_recipe_data(recipe)
     run = unwritten_run(path, recipe, data, task, check_space)
+    if is_file_name(recipe.space.name):
+        copy_network(Path(recipe.space.name.removeprefix(FILE_PREFIX)), run.network_path)
     path.mkdir(parents=True, exist_ok=True)
     run.file.save(path / "run.json")
     return run
@@ -322,9 +309,30 @@ def load_recipe_data(recipe: Recipe, modality: str | None = None) -> Dataset:
     )
 
 
-def _only_leftovers(path: Path) -> bool:
+def copy_network(source: Path, target: Path) -> None:
+    """Copy a folder that `nas elasticize` wrote, whole or not at all.
+
+    Raises:
+        InputError: a file of it is absent.
+    """
+    if target.exists() and source.exists() and source.samefile(target):
+        return
+    files = {}
+    for name in (SPACE_NAME, WEIGHTS_NAME):
+        try:
+            files[name] = (source / name).read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{source} holds no {name}; make it with `nas elasticize`") from None
+    for name, content in files.items():
+        write_atomic(target / name, content)
+
+
+def only_leftovers(path: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed process had begun to write."""
-    return all(file.name.startswith(".") and file.name.endswith(".tmp") for file in path.iterdir())
+    return all(
+        file.name == NETWORK_NAME or (file.name.startswith(".") and file.name.endswith(".tmp"))
+        for file in path.iterdir()
+    )
 
 
 def library_versions() -> dict[str, str]:

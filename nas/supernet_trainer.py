@@ -15,9 +15,11 @@ from nas.training.metrics import Metrics
 from nas.training.precision import check_precision
 from nas.training.ranks import Ranks, num_processes
 from nas.training.starting_weights import check_weights, weights_state
+from nas.training.strategy import Judge
 from nas.training.tensorboard import drawn
-from nas.training.trainer import Judge, Trainer
+from nas.training.trainer import Trainer
 from search_spaces import SearchSpace
+from search_spaces.catalogue import is_file_name
 from search_spaces.supernet import Supernet
 
 ENDS = ("smallest_accuracy", "largest_accuracy")
@@ -88,7 +90,7 @@ def check_sources(recipe: Recipe) -> Callable[[SearchSpace], None]:
 
     def fits(space: SearchSpace) -> None:
         _judge(training, space)
-        check_teachers(training.teachers, space)
+        check_teachers(training.teachers, space, is_file_name(recipe.space.name))
         if weights is not None:
             check_weights(weights, space, training.kernel_transform)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hardware_profiles.artifact import file_hash
 from nas.artifacts import load_supernet, supernet_hash
 from nas.config import TrainingConfig
 from nas.data import Dataset, input_tensors
@@ -16,20 +17,27 @@ from nas.run_directory import Run, open_run
 from nas.subnet.calibrate import calibrate
 from nas.subnet.evaluator import CALIBRATION_BATCH_SIZE
 from nas.training.batches import Batches
+from nas.training.starting_weights import start_from
 from nas.training.teachers import Teacher, normalisation_between
 from search_spaces import InputError, SearchSpace
+from search_spaces.conversion.space_file import WEIGHTS_NAME
 from search_spaces.python_name import call, is_python_name, python_function, source_sha256
 from search_spaces.supernet import Supernet, check_inputs, resize
 
 NUM_SAMPLES = 2  # that a teacher is tried on
+ORIGINAL = "original"
+"""As a teacher: the network that the space was made of, as it was."""
 
 
-def check_teachers(names: Sequence[str], space: SearchSpace) -> None:
+def check_teachers(names: Sequence[str], space: SearchSpace, has_original: bool) -> None:
     """Check, without reading weights or data, that teachers are there and fit a space's networks.
 
     Raises:
         InputError: no such run or function; a run that is not trained to the end; other inputs or
-            classes; several outputs on either side.
+            classes; several outputs on either side; an original where there is none.
+
+    Args:
+        has_original: whether the space was made of a network.
     """
     if names and len(space.outputs) > 1:
         raise InputError(
@@ -38,6 +46,13 @@ def check_teachers(names: Sequence[str], space: SearchSpace) -> None:
         )
     for name in names:
         with _named():
+            if name == ORIGINAL and not has_original:
+                raise InputError(
+                    f"{ORIGINAL!r} is the network that a space was made of (nas elasticize); "
+                    f"{space.name} was not"
+                )
+            if name == ORIGINAL:
+                continue
             if is_python_name(name):
                 python_function(name)
             else:
@@ -59,15 +74,31 @@ def load_teachers(run: Run) -> tuple[Teacher, ...]:
         raise InputError(
             f"training.teachers: {run.path} is the run itself, whose largest subnet teaches anyway"
         )
-    check_teachers(names, run.space)
+    check_teachers(names, run.space, run.network_folder is not None)
     return tuple(_load(name, run) for name in names)
 
 
 def _load(name: str, run: Run) -> Teacher:
     with _named():
-        teacher = _from_function(name) if is_python_name(name) else _from_run(name, run)
+        if name == ORIGINAL:
+            teacher = _original(run)
+        else:
+            teacher = _from_function(name) if is_python_name(name) else _from_run(name, run)
         _try_out(teacher, run)
     return teacher
+
+
+def _original(run: Run) -> Teacher:
+    """Return the network that a run's space was made of, with the statistics it came with."""
+    assert run.network_folder is not None, "checked before"
+    weights = run.network_folder / WEIGHTS_NAME
+    with torch.random.fork_rng(devices=[]):
+        supernet = Supernet(run.space)
+    start_from(supernet, weights, False)
+    largest = run.space.decode(run.space.largest()[0])
+    network = supernet.extract(largest).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    specs = tuple(supernet.inputs(largest).values())
+    return Teacher(ORIGINAL, network, file_hash(weights), specs)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from search_spaces.bert import bert_base, bert_mini, bert_small, bert_tiny
+from search_spaces.conversion.space_file import read_space
 from search_spaces.errors import InputError, unknown_name
 from search_spaces.mobilenet import (
     mobilenet_cifar,
@@ -20,6 +22,7 @@ from search_spaces.space import Modality, SearchSpace
 from search_spaces.tdnn import tdnn, tdnn_digits
 from search_spaces.vit import vit_base, vit_cifar, vit_digits, vit_small, vit_tiny
 
+FILE_PREFIX = "file:"
 INPUT_SIZES = ("length", "frames")
 """Settings of builders on which the cost of every layer depends, not only of the first and last."""
 
@@ -68,16 +71,25 @@ TYPICAL = {
 """Settings that a user's builder is called with before there is data, where it has no defaults."""
 
 
+def is_file_name(name: str) -> bool:
+    """Tell whether a name is of a folder that `nas elasticize` wrote."""
+    return name.startswith(FILE_PREFIX)
+
+
 def build_space(name: str, /, **settings: int) -> SearchSpace:
-    """Build a space of the catalogue, or of the user's own function (`python:module:function`).
+    """Build a space of the catalogue, of the user's own function (`python:module:function`), or of
+    a network that was made elastic (`file:FOLDER`).
 
     Args:
         settings: of the builder; its defaults without, or typical values where it has none.
 
     Raises:
         InputError: an unknown name (the nearest valid one is named), settings that the builder
-            does not take or lacks, or a function that raises or returns no space with layers.
+            does not take or lacks, a function that raises or returns no space with layers, or a
+            folder that is absent, damaged or of other settings.
     """
+    if is_file_name(name):
+        return read_space(Path(name.removeprefix(FILE_PREFIX)), settings)
     if not is_python_name(name):
         if name not in SPACES:
             raise unknown_name("space", name, SPACES)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 Fields = Mapping[str, Any]  # field name -> int, word or integer array; formulas serve all
-Kept = tuple[Any, Any]  # whether the first and the second input are read again later; bool or array
+Kept = tuple[Any, ...]  # of two inputs or more: is each read again later? bool or array
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.layer_slot import LayerSlot, Selected
-from search_spaces.spec_costs import SpecCosts
+from search_spaces.spec_costs import MOST_FLAGS, SpecCosts
 
 Ids = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.float64]
@@ -78,8 +78,9 @@ class PeakMemory:
                 beside = beside - np.where(repeated | needed[i], size, 0)
             # the first operation cannot write over what a later one of the same layer reads too
             kept_first = needed[0] | _any([reads[0] == other for other in reads[2:]])
-            kept_second = needed[1] if len(needed) > 1 else False
-            own = self._costs.peak_bytes[spec, kept_first + 2 * kept_second]
+            kept = [kept_first, *needed[1:MOST_FLAGS]]
+            column = sum(flag.astype(np.intp) << i for i, flag in enumerate(kept))
+            own = self._costs.peak_bytes[spec, column]
             peak = np.maximum(peak, np.where(spec > 0, beside + own, 0))
         return peak
 

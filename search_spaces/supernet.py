@@ -142,6 +142,8 @@ class Supernet(nn.Module):
                 weights = elastic.slice(layer.spec)
                 for key, parameter in module.named_parameters():
                     parameter.copy_(weights[key])
+                for key, values in elastic.statistics(layer.spec).items():
+                    module.get_buffer(key).copy_(values)
             modules[layer.name] = module
         return assemble(network, modules).to(next(self.parameters()))
 

@@ -1,4 +1,4 @@
-"""Activations, sums and products, linear layers, and changes of shape."""
+"""Sums and products, linear layers, and changes of shape."""
 
 import operator
 from typing import Any
@@ -21,6 +21,8 @@ def simple(operation: str, **attributes: Any) -> Emitter:
 
 def _binary(operation: str) -> Emitter:
     def emit(graph: Graph, call: Call) -> None:
+        if operation == "Div":
+            graph.expect_floats(*call.inputs)  # ONNX rounds the quotients of whole numbers
         if call.settings or len(call.inputs) + len(call.arguments) != 2:
             raise call.refuse("only two operands, nothing else")
         names = list(call.inputs)
@@ -33,6 +35,12 @@ def _binary(operation: str) -> Emitter:
         graph.add(operation, names, call.output)
 
     return emit
+
+
+def _emit_matmul(graph: Graph, call: Call) -> None:
+    if len(call.inputs) != 2 or call.arguments or call.settings:
+        raise call.refuse("only two tensors")
+    graph.add("MatMul", call.inputs, call.output)
 
 
 def _emit_linear(graph: Graph, call: Call) -> None:
@@ -56,11 +64,6 @@ def _emit_flatten_module(graph: Graph, call: Call) -> None:
 
 ELEMENTWISE_MODULES: dict[type[nn.Module], Emitter] = {
     nn.Linear: _emit_linear,
-    nn.ReLU: simple("Relu"),
-    nn.Sigmoid: simple("Sigmoid"),
-    nn.Tanh: simple("Tanh"),
-    nn.Hardswish: simple("HardSwish"),
-    nn.Hardsigmoid: simple("HardSigmoid", alpha=1 / 6, beta=0.5),
     nn.Flatten: _emit_flatten_module,
     nn.Identity: simple("Identity"),
 }
@@ -72,4 +75,6 @@ ELEMENTWISE_FUNCTIONS: dict[Any, Emitter] = {
     torch.add: _binary("Add"),
     torch.sub: _binary("Sub"),
     torch.mul: _binary("Mul"),
+    operator.truediv: _binary("Div"),
+    torch.matmul: _emit_matmul,
 }

@@ -18,6 +18,8 @@ def _emit_narrow(graph: Graph, call: Call) -> None:
     if call.settings or len(call.arguments) != 3:
         raise call.refuse("only dimension, start and length, by position")
     axis, start, length = call.arguments
+    if start < 0:
+        raise call.refuse("a start counted from the end: count it from the front")
     names = [
         graph.integers(f"{call.output}.{name}", [value])
         for name, value in (("start", start), ("end", start + length), ("axis", axis))

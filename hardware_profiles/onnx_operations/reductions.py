@@ -1,7 +1,6 @@
 """Sums and means over dimensions, and what makes weights and deviations of them."""
 
 import numpy as np
-from torch import nn
 
 from hardware_profiles.onnx_operations.call import Call, Emitter, Graph
 from hardware_profiles.onnx_operations.elementwise import simple
@@ -39,14 +38,6 @@ def _emit_clamp(graph: Graph, call: Call) -> None:
         )
     graph.add("Clip", names, call.output)
 
-
-def _emit_softmax(graph: Graph, call: Call) -> None:
-    if call.module.dim is None:
-        raise call.refuse("only over a named dimension")
-    graph.add("Softmax", call.inputs, call.output, axis=call.module.dim)
-
-
-REDUCTION_MODULES: dict[type[nn.Module], Emitter] = {nn.Softmax: _emit_softmax}
 
 REDUCTION_METHODS: dict[str, Emitter] = {
     "mean": _emit_mean,

@@ -9,14 +9,16 @@ from pydantic import (
     model_validator,
 )
 
-from nas.config.section import Count, Fraction, Section, function_name
+from nas.config.section import Count, Fraction, Positive, Section, function_name
 from search_spaces import SPACES, InputError, unknown_name
+from search_spaces.catalogue import is_file_name
 from search_spaces.python_name import PREFIX, is_python_name
 
 
 class SpaceConfig(Section):
-    """Which search space: of the catalogue, or `python:package.module:function`, a builder of the
-    user's own. Classes and the sizes of inputs follow from the data.
+    """Which search space: of the catalogue, `python:package.module:function`, a builder of the
+    user's own, or `file:FOLDER`, which `nas elasticize` made of a network. Classes and the sizes of
+    inputs follow from the data.
     """
 
     name: str = "mobilenet-digits"
@@ -24,6 +26,8 @@ class SpaceConfig(Section):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
+        if is_file_name(name):
+            return name
         if not is_python_name(name) and name not in SPACES:
             raise unknown_name("space", name, SPACES)
         return function_name(name)
@@ -38,6 +42,8 @@ class DataConfig(Section):
     max_samples: Count = 0  # of training, drawn evenly from all classes; 0: all there are
     vocabulary: Annotated[int, Field(ge=3, le=1_000_000)] = 4096  # of tokens: ids are below it
     length: Annotated[int, Field(ge=2)] = 32  # of texts, in tokens; own ids keep theirs
+    mean: tuple[float, ...] = ()  # of inputs, by channel (images: of 0 to 1); counted without
+    std: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")
     def _something_left(self) -> "DataConfig":
@@ -46,6 +52,8 @@ class DataConfig(Section):
                 "expected validation_share + test_share below 1, so that something is left to "
                 f"train on, got {self.validation_share} + {self.test_share}"
             )
+        if bool(self.mean) != bool(self.std):
+            raise InputError("data.mean and data.std: state both, or neither")
         return self
 
 

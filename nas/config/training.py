@@ -121,9 +121,16 @@ class TrainingConfig(Section):
         except ValidationError as error:
             raise InputError(f"training: {describe(error)}") from None
 
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, name: str) -> str:
+        if name not in OPTIONS["strategy"]:
+            raise unknown_name("training strategy", name, OPTIONS["strategy"])
+        return name
+
     @field_validator("distillation")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _known_distillation(cls, name: str) -> str:
         if name not in DISTILLATION_NAMES:
             raise unknown_name("distillation", name, DISTILLATION_NAMES)
         return name

@@ -186,7 +186,7 @@ def split_dataset(
             f"training {noun}, got {config.max_samples}"
         )
     train = _at_most(train, config.max_samples or len(train), rng, classification)
-    mean, std = statistics(train.inputs[0]) if statistics else ((), ())
+    mean, std = _statistics(train, config, statistics)
     are_classes = train.targets.dtype.kind == "i"
     default_names = [str(i) for i in range(num_classes)] if are_classes else []
     return Dataset(
@@ -201,6 +201,25 @@ def split_dataset(
         vocabulary=vocabulary,
         tokenizer=tokenizer,
     )
+
+
+def _statistics(
+    train: Split, config: DataConfig, statistics: Statistics | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the inputs: as the recipe states them, else as counted.
+
+    Raises:
+        InputError: not as many are stated as there are channels.
+    """
+    if statistics is None or not config.mean:
+        return statistics(train.inputs[0]) if statistics else ((), ())
+    channels = train.inputs[0].shape[1]
+    if len(config.mean) != channels or len(config.std) != channels:
+        raise InputError(
+            f"data.mean and data.std: expected {channels} numbers each, one a channel, got "
+            f"{list(config.mean)} and {list(config.std)}"
+        )
+    return tuple(config.mean), tuple(config.std)
 
 
 def _carve(

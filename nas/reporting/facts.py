@@ -20,7 +20,8 @@ from nas.reporting.search_facts import (
     latest_search,
     search_facts,
 )
-from nas.run_directory import Run, RunFile, StageState
+from nas.run_directory import Run
+from nas.run_file import RunFile, StageState
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.training.checkpoint import read_state
 from nas.training.metrics import Record, epoch_records, event_records
@@ -166,7 +167,7 @@ def _measured(
 ) -> tuple[MeasuredSubnet, ...]:
     if training.supernet_sha256 is None or profile is None:
         return ()
-    space = build_space(run.recipe.space.name)  # unlike `run.space`, needs no data
+    space = build_space(run.space_name)  # unlike `run.space`, needs no data
     log = Evaluations(run.evaluations, space, training.supernet_sha256, profile.target.id)
     return tuple(log.all())
 
@@ -174,7 +175,7 @@ def _measured(
 def _dimensions(run: Run, chosen: Sequence[ChosenArchitecture]) -> tuple[str, ...]:
     """Name the dimensions that any chosen architecture has, in the order of the space."""
     used = dict.fromkeys(name for architecture in chosen for name in architecture.values)
-    ordered = [d.name for d in build_space(run.recipe.space.name).dimensions if d.name in used]
+    ordered = [d.name for d in build_space(run.space_name).dimensions if d.name in used]
     return tuple(dict.fromkeys([*ordered, *used]))
 
 

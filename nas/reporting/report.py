@@ -7,14 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from hardware_profiles.artifact import write_atomic
+from nas.progress import say
 from nas.reporting import formats
+from nas.reporting.beside import gather_beside
 from nas.reporting.charts import front_chart, predictor_chart
 from nas.reporting.facts import Facts, gather
 from nas.reporting.predictor_facts import quantities
 from nas.reporting.training_charts import TrainingCurve, comparison_chart, training_chart
 from nas.run_directory import Run
-from nas.training.metrics import epoch_records
-from search_spaces import InputError
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,19 @@ def write_report(run: Run, beside: Sequence[Run] = ()) -> Path:
     """Write the report of what is there of a run, and return its path.
 
     Args:
-        beside: runs whose training is drawn beside this one's.
+        beside: runs whose training is drawn beside this one's. What keeps them from being compared
+            is said, in the report and on stderr.
 
     Raises:
         InputError: a file of a run is damaged; or a run beside it is not trained for an epoch yet,
             or judged by another metric.
     """
-    facts = gather(run)
-    curves = [training_curve(one, facts.metric) for one in (run, *beside)] if beside else []
-    write_atomic(run.report_path, render(facts, draw(facts, curves)).encode())
+    facts, others = gather(run), gather_beside(run, beside)
+    text = render(facts, draw(facts, others.curves), others.warnings)
+    write_atomic(run.report_path, text.encode())
+    for warning in others.warnings:
+        say(f"            {warning}")
     return run.report_path
-
-
-def training_curve(run: Run, metric: str) -> TrainingCurve:
-    """Return the training of a run, named after its folder and strategy.
-
-    Raises:
-        InputError: there is no epoch yet, or it has another metric.
-    """
-    records = epoch_records(run.metrics.read())
-    if not records:
-        raise InputError(f"{run.path}: no epoch is trained yet; `nas train {run.path}` first")
-    if run.recipe.task.metric_name != metric:
-        raise InputError(
-            f"{run.path} is judged by {run.recipe.task.metric_name}, not by {metric}: their "
-            "curves cannot be beside each other"
-        )
-    return TrainingCurve(f"{run.path.name}: {run.recipe.training.strategy}", records)
 
 
 def draw(facts: Facts, curves: Sequence[TrainingCurve] = ()) -> Charts:
@@ -86,8 +72,12 @@ def draw(facts: Facts, curves: Sequence[TrainingCurve] = ()) -> Charts:
     )
 
 
-def render(facts: Facts, charts: Charts) -> str:
-    """Fill the template; everything but the charts is escaped."""
+def render(facts: Facts, charts: Charts, warnings: Sequence[str] = ()) -> str:
+    """Fill the template; everything but the charts is escaped.
+
+    Args:
+        warnings: about trainings beside each other.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -105,4 +95,4 @@ def render(facts: Facts, charts: Charts) -> str:
         "some": formats.some,
     }
     template = files("nas.reporting").joinpath("report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(facts=facts, charts=charts)
+    return environment.from_string(template).render(facts=facts, charts=charts, warnings=warnings)

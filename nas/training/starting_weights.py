@@ -65,7 +65,7 @@ def load_weights(supernet: Supernet, tensors: dict[str, Tensor], source: Path) -
     Raises:
         InputError: a weight is missing, too many, or of another shape.
     """
-    own = dict(supernet.named_parameters())
+    own = supernet.state_dict()
     for name in tensors:
         kind, _, rest = name.partition(".")
         if kind == "weights" and rest not in own:

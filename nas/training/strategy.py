@@ -10,6 +10,7 @@ import numpy.typing as npt
 from search_spaces import Architecture, Population
 
 Role = Literal["largest", "random", "smallest", "alone"]
+Judge = Callable[[Population], npt.NDArray[np.float64]]  # n x d -> n, lower is better
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ class StepContext:
         epoch, epochs: which epoch (from 0) of how many.
         progress: share of the training that is done, from 0 to below 1.
         rng: draws are made from it alone, so that a resumed training repeats them.
-        expected_loss: n x d genomes -> n losses, lower is better, without training them.
+        expected_loss: of genomes, without training them.
     """
 
     epoch: int
     epochs: int
     progress: float
     rng: np.random.Generator
-    expected_loss: Callable[[Population], npt.NDArray[np.float64]]
+    expected_loss: Judge
 
 
 class Strategy(Protocol):

@@ -69,10 +69,21 @@ class ElasticLayer(nn.Module):
             for name in parameter_shapes(spec):
                 owner = name.rpartition(".")[0]
                 self._owners.setdefault(name, layer_skeleton(spec).get_submodule(owner))
+        trained = self._are_trained(specs)
         for name, shape in self.covering(specs).items():
-            holder = _register(self.shared, name, nn.Parameter(torch.empty(shape)))
+            weight = nn.Parameter(torch.empty(shape), requires_grad=trained[name])
+            holder = _register(self.shared, name, weight)
             self._holders[name] = (holder._parameters, name.rpartition(".")[2])
         self.reset_parameters()
+
+    @staticmethod
+    def _are_trained(specs: Sequence[LayerSpec]) -> dict[str, bool]:
+        """Tell which weights training changes; constants of a network are not."""
+        return {
+            name: parameter.requires_grad
+            for spec in specs
+            for name, parameter in layer_skeleton(spec).named_parameters()
+        }
 
     def covering(self, specs: Sequence[LayerSpec]) -> dict[str, Shape]:
         """Return the shape of every shared weight, from which all specs can take theirs."""
@@ -91,6 +102,12 @@ class ElasticLayer(nn.Module):
             name: leading_slice(self.weight(name), shape)
             for name, shape in parameter_shapes(spec).items()
         }
+
+    def statistics(self, spec: LayerSpec) -> dict[str, Tensor]:
+        """Return the running statistics that norms of `spec` came with, by buffer name of the plain
+        module: none, unless a network was trained before it became a supernet.
+        """
+        return {}
 
     def weight(self, name: str) -> nn.Parameter:
         """Return a shared weight by its dotted name."""

@@ -14,6 +14,7 @@ from search_spaces.layer_modules.cell import CELLS
 from search_spaces.layer_modules.classifier import CLASSIFIERS
 from search_spaces.layer_modules.convolution import CONVOLUTIONS
 from search_spaces.layer_modules.fast_convolution import with_fast_convolutions
+from search_spaces.layer_modules.program import PROGRAMS
 from search_spaces.layer_modules.residual import RESIDUALS
 from search_spaces.layer_modules.sequence import SEQUENCES
 from search_spaces.layer_modules.transformer import TRANSFORMERS
@@ -26,6 +27,7 @@ LAYER_MODULES: dict[str, Callable[[LayerSpec], nn.Module]] = {
     **CELLS,
     **TRANSFORMERS,
     **SEQUENCES,
+    **PROGRAMS,
 }
 """The catalogue, of the same names as `LAYER_KINDS`: name -> module of a spec."""
 

@@ -7,10 +7,11 @@ import onnx
 import torch
 from torch import nn
 
-from hardware_profiles.onnx_graph import onnx_model
+from hardware_profiles.onnx_graph import emitted_model
 from hardware_profiles.profile_device import onnx_session
 from search_spaces import TensorSpec
 from search_spaces.layer_modules.batch_norm import BatchNorm
+from tests.contracts.inputs import random_inputs
 
 TOLERANCE = 1e-4  # of the greatest output
 LEAST_SPREAD = 0.02  # likewise: outputs that ignore the inputs would agree whatever is between
@@ -53,9 +54,24 @@ def assert_same_in_onnx(
         draw: draws some.
         outputs: their names.
     """
-    model = onnx_model(network, specs, outputs=outputs)
+    model = emitted_model(network, specs, outputs)
     onnx.checker.check_model(model, full_check=True)
     assert_equal_outputs(model, network, [draw(1, 3), draw(5, 4)])
+    return model
+
+
+def assert_emitted(module: nn.Module, *shapes: tuple[int, ...]) -> onnx.ModelProto:
+    """Emit a module of float inputs, compare its answers at batches of 1 and 3; return the model.
+
+    Args:
+        shapes: of its inputs, without the batch.
+    """
+    module.eval()
+    specs = {f"input{i}": TensorSpec(shape) for i, shape in enumerate(shapes)}
+    model = emitted_model(module, specs)
+    onnx.checker.check_model(model, full_check=True)
+    batches = [random_inputs(specs, batch, seed=batch) for batch in (1, 3)]
+    assert_equal_outputs(model, module, [tuple(2 * one for one in batch) for batch in batches])
     return model
 
 

@@ -16,6 +16,7 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.RMSNorm)
 VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
 VIEW_METHODS = {
     "flatten", "unflatten", "transpose", "permute", "unsqueeze", "squeeze", "select", "narrow",
+    "reshape", "expand",
 }  # fmt: skip
 CASTS = {"type_as"}  # views where the type stays
 VIEW_FUNCTIONS = {operator.getitem, torch.select, torch.flatten, torch.unflatten, torch.transpose}

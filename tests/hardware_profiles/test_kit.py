@@ -378,7 +378,11 @@ def test_a_zip_with_paths_outside_itself_is_refused(kit_folder, path, tmp_path, 
     assert not Path("/tmp/evil.py").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"words", b"PK\x03\x04 and more", zipped({"a": b""})])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"words", b"PK\x03\x04 and more", zipped({"a": b""})],
+    ids=["empty", "words", "torn", "another zip"],
+)
 def test_what_is_no_kit_is_refused(path, tmp_path, content):
     other = tmp_path / "other.zip"
     other.write_bytes(content)

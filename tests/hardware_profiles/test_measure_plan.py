@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hardware_profiles.artifact import file_hash
 from hardware_profiles.measure_plan import measure_plan, measure_workloads
 from hardware_profiles.plan import make_plan
 from hardware_profiles.profile import Profile
-from hardware_profiles.profile_device import AGREEMENT, BUDGET_PASSES, ENOUGH_VISITS
+from hardware_profiles.profile_device import AGREEMENT, BUDGET_PASSES, ENOUGH_VISITS, Session
 from hardware_profiles.runtimes import build_runtime
 from hardware_profiles.runtimes.runtime import RuntimeSettings
 from hardware_profiles.workloads import layer_workload, workload
@@ -60,7 +61,7 @@ class Sure:
         self._latency_ns = latency_ns
 
     def open(self, network):
-        runtime = self
+        runtime, self.network = self, network
 
         class Opened:
             def __enter__(self):
@@ -199,12 +200,15 @@ def test_windows_of_another_plan_or_target_are_refused(space, plan, runtime, tmp
     assert noted.opened <= 1  # the reference
 
 
-def test_time_that_ends_early_leaves_a_part(space, plan, runtime, tmp_path):
-    profile = measure_plan(
-        space, plan, runtime, tmp_path / "windows.jsonl", seconds=0.15, accept_noise=True
-    )
+def test_time_that_ends_early_leaves_a_part(space, plan, runtime, tmp_path, monkeypatch):
+    """By a clock of visits: how many a busy machine makes in a second is its matter."""
+    sure = Sure(runtime.target)
+    monkeypatch.setattr(module, "Session", partial(Session, clock=lambda: float(sure.opened)))
+    path = tmp_path / "windows.jsonl"
+    profile = measure_plan(space, plan, sure, path, seconds=3.5, accept_noise=True)
     there = len(profile.layers) + len(profile.subnets)
-    assert there < len(plan.items)
+    assert 1 <= there < len(plan.items)
+    assert len(visits_in(path)) == 3
     assert not profile.complete
     assert sum(profile.missing.values()) == len(plan.items) - there
     assert set(profile.missing) <= {"layer", "calibration", "held_out"}
@@ -320,7 +324,10 @@ def test_a_few_networks_are_timed_side_by_side(space, plan, runtime):
     found = measure_workloads(runtime, workloads)
     assert [one.visits >= BUDGET_PASSES for one in found] == [True] * 3
     assert all(0 < one.latency_ms <= one.typical_ms for one in found)
-    assert found[2].latency_ms < found[0].latency_ms  # the smallest layer, the largest subnet
+    took = {id(one): (n + 1) * 10**7 for n, one in enumerate(workloads)}
+    sure = Sure(runtime.target, lambda visit: took[id(sure.network)])
+    told = measure_workloads(sure, workloads)
+    assert [one.latency_ms for one in told] == [10, 20, 30], "each its own"
 
 
 def test_nothing_is_left_open(space, plan, runtime, tmp_path):

@@ -7,6 +7,7 @@ arguments, streams, folder and exit code.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,18 @@ from typing import Any
 SERVER = """
 import json, os, pathlib, signal, sys, time, traceback
 import nas.pipeline, nas.cli
+from hardware_profiles.profile_device import WindowLog
+from nas.append_log import AppendLog
+
+
+def waiting(write, name, count):
+    # the command then waits for the signal, which comes late where the machine is busy
+    def written(log, *record):
+        write(log, *record)
+        while str(log.path) == name and log.path.read_bytes().count(b"\\n") >= count:
+            time.sleep(60)
+
+    return written
 
 
 def wait_for_lines(name, count, child):
@@ -43,6 +56,9 @@ for line in sys.stdin:
         # a shell's background jobs ignore Ctrl-C, and so would this child of one
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["nas", *order["arguments"]]
+        if order["stop_at"]:
+            AppendLog.append = waiting(AppendLog.append, *order["stop_at"])
+            WindowLog.add = waiting(WindowLog.add, *order["stop_at"])
         try:
             nas.cli.main()
             code = 0
@@ -53,8 +69,8 @@ for line in sys.stdin:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    if order["interrupt_at"] and wait_for_lines(*order["interrupt_at"], child):
-        os.kill(child, signal.SIGINT)
+    if order["stop_at"] and wait_for_lines(*order["stop_at"], child):
+        os.kill(child, order["signal"])
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
@@ -107,13 +123,15 @@ class CommandLine:
         *arguments: object,
         folder: Path | None = None,
         profiles: Path | None = None,
-        interrupt_at: tuple[Path, int] | None = None,
+        stop_at: tuple[Path, int] | None = None,
+        signal_number: int = signal.SIGINT,
     ) -> Answer:
         """Run one command in `folder` (an empty one without) and wait for its end.
 
         Args:
             profiles: folder of the known profiles.
-            interrupt_at: press Ctrl-C once this file has so many lines.
+            stop_at: a file of records; the command is stopped as soon as it has so many lines.
+            signal_number: by which; as Ctrl-C does it without.
         """
         self._count += 1
         where = self._folder / f"command{self._count}"
@@ -124,7 +142,8 @@ class CommandLine:
             "streams": [str(stream) for stream in streams],
             "folder": str(folder or where),
             "environment": {} if profiles is None else {"NAS_PROFILES": str(profiles)},
-            "interrupt_at": interrupt_at and (str(interrupt_at[0]), interrupt_at[1]),
+            "stop_at": stop_at and (str(stop_at[0]), stop_at[1]),
+            "signal": int(signal_number),
         }
         assert self._server.stdin is not None
         assert self._server.stdout is not None

@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from nas.results import RunResult
 from nas.run_directory import Run, open_run
 from search_spaces import SearchSpace, build_space
 from tests.nas.command_line import CommandLine
+from tests.nas.known_profiles import by_costs, know_this_machine_by, layer_by_costs
 from tests.nas.settings import TINY
 
 
@@ -46,15 +46,24 @@ def copied(finished, tmp_path) -> Path:
 
 
 @pytest.fixture
-def exported(finished, tmp_path) -> Path:
-    """A copy of the winner's exported folder that a test may change.
+def slow_here(copied) -> Path:
+    """A copy of the finished run that takes this machine for a thousand times slower than it is.
 
-    Its budget is made wide: whether a busy machine keeps the real one is no matter of a test.
+    So what is predicted follows from no measurement, and what is measured keeps every budget that
+    something is predicted to keep, whatever else runs meanwhile.
     """
-    folder = shutil.copytree(finished.folder, tmp_path / "exported")
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "budget_ms": 1000.0}))
-    return folder
+    know_this_machine_by(
+        copied,
+        latency=lambda *what: 10_000 * by_costs(*what),
+        layer=lambda *costs: 10_000 * layer_by_costs(*costs),
+    )
+    return copied
+
+
+@pytest.fixture
+def exported(finished, tmp_path) -> Path:
+    """A copy of the winner's exported folder that a test may change."""
+    return shutil.copytree(finished.folder, tmp_path / "exported")
 
 
 @pytest.fixture

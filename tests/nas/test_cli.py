@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.nas.command_line import nas_script, python
+from tests.nas.known_profiles import by_costs, know_this_machine_by, layer_by_costs
 from tests.nas.settings import TINY
 
 COMMANDS = [
@@ -86,6 +87,52 @@ def test_help_loads_nothing_heavy(arguments):
     assert python(code, *arguments).stderr.strip() == ""
 
 
+BAD_AT_ONCE = [
+    "run nosuch.toml",
+    "run .",
+    "run notes.toml",
+    "run damaged",
+    "run --set training.nosuch=1",
+    "run --set training.strategy=nobody",
+    "train nosuch",
+    "train nosuch --dry-run",
+    "search nosuch --latency-ms 1",
+    "search damaged --latency-ms 1",
+    "export nosuch x",
+    "export nosuch --budgets 1,2",
+    "verify nosuch",
+    "report nosuch",
+    "finetune nosuch x",
+    "audit nosuch",
+    "proxies nosuch",
+    "profile measure nosuch",
+    "profile kit nosuch --out kit.zip",
+    "devices nosuch",
+    "compare nosuch other",
+    "import-weights mobilenet-v3 nosuch",
+]
+
+
+@pytest.mark.parametrize("line", BAD_AT_ONCE)
+def test_what_is_not_there_or_not_readable_is_told_before_heavy_imports(tmp_path, line):
+    (tmp_path / "notes.toml").write_text("no recipe")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    code = (
+        "import os, sys\n"
+        "os.chdir(sys.argv.pop(1))\n"
+        "from nas.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'torch', 'pymoo', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "    print(end.code, *heavy)"
+    )
+    result = python(code, tmp_path, *line.split())
+    assert result.stdout.split() == ["2"], result
+    assert result.stderr.startswith("nas: ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_the_installed_script_answers():
     result = subprocess.run([nas_script(), "--help"], capture_output=True, text=True, check=True)
     assert "latency budget" in result.stdout
@@ -112,21 +159,30 @@ def test_run_json(copied, nas_command):
     assert data["run"] == str(copied)
 
 
-def test_search_json(copied, nas_command):
-    answer = nas_command("search", copied, "--latency-ms", "70%", "--json")
-    assert answer.code in (0, 1), answer.stderr
+def test_search_json(slow_here, nas_command):
+    answer = nas_command("search", slow_here, "--latency-ms", "70%", "--json")
+    assert answer.code == 0, answer.stderr
     data = answer.json
     names = {"budget_ms", "winner", "front", "evaluations", "hypervolume"}
     assert names <= set(data)
-    assert (data["winner"] is not None) == (answer.code == 0)
-    if data["winner"] is None:
-        assert data["closest_miss"]["measured_latency_ms"] > 0
-    else:
-        assert set(data["winner"]) >= WINNER
+    assert set(data["winner"]) >= WINNER
     assert data["front"]
     for member in data["front"]:
         assert {"architecture_id", "costs", "predicted", "measured"} <= set(member)
-    assert 0 < data["hypervolume"] < 1
+    assert 0 < data["hypervolume"] < 10 * data["budget_ms"]
+
+
+def test_a_search_without_a_winner_tells_its_closest_miss(copied, nas_command):
+    """By the profile all takes less than on any machine, so that nothing keeps the budget."""
+    know_this_machine_by(
+        copied,
+        latency=lambda *what: 1e-6 * by_costs(*what),
+        layer=lambda *costs: 1e-6 * layer_by_costs(*costs),
+    )
+    answer = nas_command("search", copied, "--latency-ms", "100%", "--json")
+    assert answer.code == 1, answer.stderr
+    assert answer.json["winner"] is None
+    assert answer.json["closest_miss"]["measured_latency_ms"] > answer.json["budget_ms"]
 
 
 def test_export_json(copied, nas_command):
@@ -154,12 +210,10 @@ def test_export_of_the_whole_front(copied, nas_command):
 
 def test_export_of_budgets(copied, nas_command):
     """The first is that of the run, whose search is done."""
-    answer = nas_command("export", copied, "--budgets", "90%,95%", "--json")
-    assert answer.code in (0, 1), answer.stderr
-    budgets = [row["budget_ms"] for row in answer.json["searches"]]
-    assert len(budgets) == 2
-    assert budgets[0] < budgets[1]
-    assert (answer.code == 0) == all(row["winner"] for row in answer.json["searches"])
+    answer = nas_command("export", copied, "--budgets", "1000,2000", "--json")
+    assert answer.code == 0, answer.stderr
+    assert [row["budget_ms"] for row in answer.json["searches"]] == [1000, 2000]
+    assert all(row["winner"] for row in answer.json["searches"])
 
 
 def test_spaces_json(nas_command):

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 import nas
 from nas.data import Dataset
+from nas.data.docstrings import docstrings
 from nas.exporting.manifest import Manifest
 from nas.exporting.verify import verify_folder
 from nas.results import RunResult
@@ -88,19 +89,27 @@ class Job:
         return (F.interpolate(images, size, mode="bilinear", antialias=True).numpy(),)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def docstrings_are_read_once():
+    """They lie in thousands of files, and a job reads its data several times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.data.tokens.docstrings", cache(docstrings))
+        yield
+
+
 def finish(name: str, path: Path) -> Job:
     settings = (*LEAST, "data.max_samples=640", f"space.name={name}", *FAMILIES[name])
     return Job(name, path, nas.run(out=path, overrides=settings))
 
 
-CELLS_ALIKE = ("nasnet-digits", "nasbench-macro-digits")  # other cells go through the same job
+# others like them go through the same job: of convolutions (in `finished`), transformers, cells
+ALIKE = ("resnet-digits", "vit-digits", "nasnet-digits", "nasbench-macro-digits")
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.slow if name in CELLS_ALIKE else ())
-        for name in FAMILIES
+        pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in FAMILIES
     ],
 )
 def job(request, tmp_path_factory) -> Job:

@@ -312,7 +312,7 @@ def test_training_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, first, n
     recipe = load_recipe(None, [*SHORT, f"training.weights={first.checkpoint_path}", "seed=1"])
     whole, stopped = (nas.create_run(tmp_path / name, recipe) for name in ("whole", "stopped"))
     nas.train(whole)
-    answer = nas_command("train", stopped.path, interrupt_at=(stopped.metrics.path, 2))
+    answer = nas_command("train", stopped.path, stop_at=(stopped.metrics.path, 2))
     assert answer.code == 130, answer.stderr
     assert 1 <= read_state(stopped.checkpoint_path)["epoch"] < 4
     assert nas_command("train", stopped.path).code == 0

@@ -14,7 +14,7 @@ from nas.exporting.manifest import Manifest
 from nas.exporting.verify import verify_folder
 from nas.run_directory import open_run
 from tests.nas.own_families import HERE
-from tests.nas.settings import TINY
+from tests.nas.settings import LEAST
 
 STILL = ("training.shift=0", "training.rotate=0", "training.scale=0")
 JOBS = {
@@ -35,7 +35,7 @@ JOBS = {
         f"space.name={HERE}:two_headed",
         f"task.loss={HERE}:both_losses",
         f"task.metric={HERE}:both_right",
-        "training.epochs=1",
+        "data.max_samples=640",
     ),
     "segmentation": (
         f"space.name={HERE}:map_space",
@@ -43,7 +43,6 @@ JOBS = {
         f"task.loss={HERE}:pixel_loss",
         f"task.metric={HERE}:pixel_accuracy",
         f"task.distillation={HERE}:pixel_distance",
-        "training.epochs=1",
         *STILL,
     ),
 }
@@ -56,16 +55,7 @@ METRICS = dict(zip(JOBS, ("accuracy", "r2", "both_right", "pixel_accuracy"), str
 def job(request, tmp_path_factory):
     """A whole run: (name, path, result)."""
     path = tmp_path_factory.mktemp("job") / "run"
-    small = (
-        "accuracy.num_subnets=8",
-        "profile.max_specs=10",
-        "profile.num_calibration=5",
-        "profile.num_held_out=3",
-        "training.warm_up_epochs=0.5",
-        "search.generations=2",
-        "search.budget=100%",  # whatever disturbs this machine meanwhile
-    )
-    result = nas.run(out=path, overrides=(*TINY, *small, *JOBS[request.param]))
+    result = nas.run(out=path, overrides=(*LEAST, *JOBS[request.param]))
     return request.param, path, result
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
+from hardware_profiles.onnx_graph import UnknownOperationError, emitted_model
 from search_spaces import LayerSpec, TensorSpec
 from search_spaces.layer_modules import layer_module
 from tests.contracts.inputs import random_inputs
@@ -116,13 +116,56 @@ def attention(**settings):
     )
 
 
+FORMS = {
+    "without a scale": attention(),
+    "causal": attention(scale=0.5, is_causal=True),
+    "causal without a scale": attention(is_causal=True),
+    "of one head": Calls(lambda self, x: F.scaled_dot_product_attention(x, x, x, scale=0.4)),
+    "causal of one head": Calls(
+        lambda self, x: F.scaled_dot_product_attention(x, x, x, is_causal=True)
+    ),
+    "causal, of fewer queries": Calls(
+        lambda self, x: F.scaled_dot_product_attention(
+            heads(x).narrow(2, 0, 3), heads(x), heads(x), is_causal=True, scale=0.5
+        )
+    ),
+    "masked": Calls(
+        lambda self, x: F.scaled_dot_product_attention(
+            heads(x), heads(x), heads(x), attn_mask=self.mask(x).unsqueeze(1), scale=0.5
+        ),
+        mask=nn.Linear(6, 5),
+    ),
+    "masked by position": Calls(
+        lambda self, x: F.scaled_dot_product_attention(
+            heads(x), heads(x), heads(x), self.mask(x).unsqueeze(1), scale=0.5
+        ),
+        mask=nn.Linear(6, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_of_attention(name):
+    assert_same(nn.Sequential(FORMS[name]), TOKENS)
+
+
+class Allowed(nn.Module):
+    """Truth values where others add numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("allowed", torch.ones(5, 5).tril().bool())
+
+    def forward(self, x):
+        return F.scaled_dot_product_attention(
+            heads(x), heads(x), heads(x), attn_mask=self.allowed, scale=0.5
+        )
+
+
 UNKNOWN = {
-    "attention without a scale": attention(),
-    "causal attention": attention(scale=0.5, is_causal=True),
+    "truth values": Allowed(),
     "attention with dropout": attention(scale=0.5, dropout_p=0.1),
     "grouped attention": attention(scale=0.5, enable_gqa=True),
-    "approximate gelu": nn.Sequential(nn.GELU(approximate="tanh")),
-    "layer norm without weights": nn.Sequential(nn.LayerNorm(6, elementwise_affine=False)),
     "rms norm without weights": nn.Sequential(nn.RMSNorm(6, elementwise_affine=False)),
 }
 
@@ -130,9 +173,9 @@ UNKNOWN = {
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_other_forms_are_refused(name):
     with pytest.raises(UnknownOperationError, match="no ONNX emission"):
-        onnx_model(UNKNOWN[name].eval(), {"input": TOKENS})
+        emitted_model(UNKNOWN[name].eval(), {"input": TOKENS})
 
 
 def test_rows_of_limited_length_are_refused():
     with pytest.raises(UnknownOperationError, match="limited length"):
-        onnx_model(nn.Sequential(nn.Embedding(4, 3, max_norm=1.0)), {"input": IDS})
+        emitted_model(nn.Sequential(nn.Embedding(4, 3, max_norm=1.0)), {"input": IDS})

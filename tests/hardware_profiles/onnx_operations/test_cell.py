@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
+from hardware_profiles.onnx_graph import UnknownOperationError, emitted_model
 from hardware_profiles.profile_device import onnx_session
 from search_spaces import LayerSpec, TensorSpec
 from search_spaces.layer_modules import layer_module
@@ -70,7 +70,7 @@ def test_every_kind_computes_the_same(kind):
 
 def test_none_is_zero():
     spec = LayerSpec.of("cell_operation", {**CHANNELS, **SIZE, "operation": "none", "stride": 1})
-    model = onnx_model(alone(spec, layer_module(spec)), {"input1": spec.inputs[0]})
+    model = emitted_model(alone(spec, layer_module(spec)), {"input1": spec.inputs[0]})
     images = np.ones((3, *spec.inputs[0].shape), dtype=np.float32)
     (found,) = onnx_session(model.SerializeToString()).run(None, {"input1": images})
     np.testing.assert_array_equal(found, np.zeros_like(images))
@@ -106,4 +106,4 @@ def test_cuts_and_joins(cut):
 )
 def test_other_indices_are_refused(cut):
     with pytest.raises(UnknownOperationError, match="no ONNX emission"):
-        onnx_model(Calls(cut).eval(), {"input": IMAGE})
+        emitted_model(Calls(cut).eval(), {"input": IMAGE})

@@ -5,11 +5,17 @@ from functools import partial
 import pytest
 from torch import nn
 
-from hardware_profiles.onnx_graph import onnx_model
+from hardware_profiles.onnx_graph import emitted_model
 from hardware_profiles.onnx_operations import UnknownOperationError
+from search_spaces import TensorSpec
 from search_spaces.layer_modules import layer_module
 from tests.contracts.inputs import one_input, random_images
-from tests.contracts.onnx_parity import assert_same_in_onnx, operations, with_statistics
+from tests.contracts.onnx_parity import (
+    assert_emitted,
+    assert_same_in_onnx,
+    operations,
+    with_statistics,
+)
 from tests.contracts.supernet_contract import randomise
 from tests.search_spaces.layer_modules.test_residual import SPECS
 
@@ -36,7 +42,7 @@ def test_average_pools(kernel, stride, padding, ceil_mode, count_include_pad):
     pool = nn.Sequential(nn.AvgPool2d(kernel, stride, padding, ceil_mode, count_include_pad))
     if ceil_mode and count_include_pad and padding != 0:
         with pytest.raises(UnknownOperationError, match="padding"):
-            onnx_model(pool.eval(), one_input(*SHAPE))
+            emitted_model(pool.eval(), one_input(*SHAPE))
     else:
         assert assert_same(pool) == ["AveragePool"]
 
@@ -65,7 +71,68 @@ def test_max_pools(kernel, stride, padding, dilation, ceil_mode):
 )
 def test_other_pools_are_refused(pool):
     with pytest.raises(UnknownOperationError, match="no ONNX emission for"):
-        onnx_model(nn.Sequential(pool), one_input(*SHAPE))
+        emitted_model(nn.Sequential(pool), one_input(*SHAPE))
+
+
+SIGNAL = (3, 12)  # channels and frames
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape", "operation"),
+    [
+        (nn.AdaptiveAvgPool2d(1), SHAPE, "GlobalAveragePool"),
+        (nn.AdaptiveAvgPool2d((1, None)), SHAPE, "AveragePool"),
+        (nn.AdaptiveAvgPool2d((11, 2)), SHAPE, "AveragePool"),
+        (nn.AdaptiveAvgPool2d(4), (3, 8, 12), "AveragePool"),
+        (nn.AdaptiveMaxPool2d(1), SHAPE, "GlobalMaxPool"),
+        (nn.AdaptiveMaxPool2d((1, 4)), SHAPE, "MaxPool"),
+        (nn.AdaptiveAvgPool1d(1), SIGNAL, "GlobalAveragePool"),
+        (nn.AdaptiveAvgPool1d(4), SIGNAL, "AveragePool"),
+        (nn.AdaptiveMaxPool1d(3), SIGNAL, "MaxPool"),
+        (nn.AvgPool1d(3, 2, 1), SIGNAL, "AveragePool"),
+        (nn.AvgPool1d(2, ceil_mode=True, count_include_pad=False), (3, 11), "AveragePool"),
+        (nn.MaxPool1d(3, 2, 1), SIGNAL, "MaxPool"),
+        (nn.MaxPool1d(2, dilation=2, ceil_mode=True), SIGNAL, "MaxPool"),
+    ],
+    ids=str,
+)
+def test_pools_of_signals_and_of_whole_parts(pool, shape, operation):
+    assert operations(assert_emitted(pool, shape)) == [operation]
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [
+        (nn.AdaptiveAvgPool2d(4), (3, 8, 10)),
+        (nn.AdaptiveAvgPool2d((5, None)), SHAPE),
+        (nn.AdaptiveAvgPool2d((13, 3)), SHAPE),
+        (nn.AdaptiveAvgPool1d(5), SIGNAL),
+    ],
+    ids=str,
+)
+def test_averages_of_unequal_windows(pool, shape):
+    assert set(operations(assert_emitted(pool, shape))) == {"MatMul"}
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [
+        (nn.AdaptiveMaxPool2d(4), (3, 8, 10)),
+        (nn.AdaptiveMaxPool2d(1, return_indices=True), SHAPE),
+        (nn.AdaptiveAvgPool2d(1), SIGNAL),  # to torch an image without a batch
+    ],
+    ids=str,
+)
+def test_pools_of_unequal_windows_are_refused(pool, shape):
+    with pytest.raises(UnknownOperationError, match="no ONNX emission"):
+        emitted_model(nn.Sequential(pool), one_input(*shape))
+
+
+def test_pools_of_free_sizes_are_refused_unless_they_take_all():
+    free = {"input": TensorSpec(SIGNAL, free=(1,))}
+    emitted_model(nn.Sequential(nn.AdaptiveAvgPool1d(1)), free)
+    with pytest.raises(UnknownOperationError, match="equal sizes"):
+        emitted_model(nn.Sequential(nn.AdaptiveAvgPool1d(2)), free)
 
 
 @pytest.mark.parametrize("kind", sorted({spec.kind for spec in SPECS}))

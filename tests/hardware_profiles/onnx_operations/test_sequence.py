@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardware_profiles.onnx_graph import UnknownOperationError, onnx_model
+from hardware_profiles.onnx_graph import UnknownOperationError, emitted_model
 from search_spaces import TensorSpec
 from tests.contracts.onnx_parity import assert_same_in_onnx, with_statistics
 
@@ -100,4 +100,4 @@ REFUSED: dict[str, nn.Module] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_forms_are_refused(name):
     with pytest.raises(UnknownOperationError, match="no ONNX emission for"):
-        onnx_model(REFUSED[name].eval(), SPEC, outputs=["output"])
+        emitted_model(REFUSED[name].eval(), SPEC, outputs=["output"])

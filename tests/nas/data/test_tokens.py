@@ -70,8 +70,10 @@ def test_docstrings_are_balanced_prose_of_installed_libraries(texts):
     assert all(len(text.split()) >= 6 and ">>>" not in text[:3] for text in found)
 
 
-def test_docstrings_become_masked_ids():
-    data = load("docstrings", length=16, vocabulary=512)
+def test_docstrings_become_masked_ids(texts, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.data.tokens.docstrings", lambda: texts)  # read once already
+        data = load("docstrings", length=16, vocabulary=512)
     assert data.modality == "tokens"
     assert data.tokenizer == TOKENIZER
     assert data.settings == {"num_classes": data.num_classes, "vocabulary": 512, "length": 16}

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 import pytest
 
 import nas
+from nas.config import check_recipe
 from nas.reporting.predictor_facts import Quantity
 from nas.reporting.report import write_report
 from nas.reporting.training_charts import TrainingCurve, comparison_chart, training_chart
@@ -132,6 +133,68 @@ def test_runs_beside_a_run_are_in_its_report(runs):
 def test_a_run_without_epochs_cannot_be_beside_another(runs):
     with pytest.raises(InputError, match="third: no epoch is trained yet"):
         nas.report(runs[0], beside=[runs[2]])
+
+
+def like_first(run: Run, path, recipe: dict | None = None, **fields) -> Run:
+    """A trained run like another one, but for what its files say otherwise."""
+    changed = {**run.file.recipe, **(recipe or {})}
+    made = Run(
+        path, check_recipe(changed), run.file.model_copy(update={"recipe": changed, **fields})
+    )
+    path.mkdir()
+    made.file.save(path / "run.json")
+    fake.train(made)
+    return made
+
+
+def test_other_data_beside_a_run_are_told_in_the_report_and_on_stderr(runs, tmp_path, capsys):
+    samples = {"train": 12, "validation": 34, "test": 56}
+    recipe = {"data": {**runs[0].file.recipe["data"], "source": f"npz:{fake.HOSTILE}"}}
+    fields = {"data_sha256": "0" * 64, "num_samples": samples}
+    other = like_first(runs[0], tmp_path / "other", recipe, **fields)
+    text = nas.report(runs[0], beside=[runs[1], other]).read_text()
+    said = (
+        f"{other.path} was trained and validated on other data (npz:{fake.HOSTILE}, 12 training "
+        "and 34 validation samples)"
+    )
+    told = " ".join(words(re.sub(r"<style>.*</style>", "", text, flags=re.DOTALL)))
+    assert told.count("on other data") == 1
+    assert said in told
+    assert said in capsys.readouterr().err
+    assert fake.HOSTILE not in text
+
+
+def test_the_same_data_beside_a_run_need_no_word(runs, capsys):
+    assert "compare" not in nas.report(runs[0], beside=[runs[1]]).read_text()
+    assert "compare" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("same_name", [True, False])
+def test_losses_of_another_function_are_told(runs, tmp_path, capsys, same_name):
+    ours, theirs = "python:mine:loss", "python:mine:loss" if same_name else "python:mine:other"
+    first = like_first(
+        runs[0], tmp_path / "a", {"task": {"loss": ours}}, functions={ours: "1" * 64}
+    )
+    second = like_first(
+        runs[0], tmp_path / "b", {"task": {"loss": theirs}}, functions={theirs: "2" * 64}
+    )
+    assert "their losses do not compare" in write_report(first, [second]).read_text()
+    assert f"{second.path} learns by {theirs}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", ["python:mine:f1", "python:theirs:f1", "accuracy"])
+def test_another_metric_beside_a_run_is_refused(runs, tmp_path, metric):
+    """Also where both functions have one name."""
+    ours = "python:mine:f1"
+    first = like_first(
+        runs[0], tmp_path / "a", {"task": {"metric": ours}}, functions={ours: "1" * 64}
+    )
+    second = like_first(
+        runs[0], tmp_path / "b", {"task": {"metric": metric}}, functions={metric: "2" * 64}
+    )
+    with pytest.raises(InputError, match=r"b is judged by .* cannot be beside"):
+        write_report(first, [second])
+    assert not first.report_path.exists()
 
 
 def test_on_the_command_line(runs, nas_command):

@@ -149,13 +149,13 @@ def test_a_profile_of_an_older_runtime_warns_and_is_measured_on(
     copied, devices, nas_command, logged
 ):
     before = logged()
-    search = ("search", copied, "--latency-ms", "100%", "--device", "older-runtime", "--json")
+    search = ("search", copied, "--latency-ms", 1000, "--device", "older-runtime", "--json")
     answer = nas_command(*search, profiles=devices)
-    assert answer.code in (0, 1), answer.stderr
+    assert answer.code == 0, answer.stderr
     assert "warning" in answer.stderr
     assert "0.0.1" in answer.stderr
     assert answer.json["candidate"] is None
-    assert (answer.json["winner"] or answer.json["closest_miss"]) is not None
+    assert answer.json["winner"] is not None
     assert len(logged()) > len(before), "something was measured"
     assert answer.json["target"]["runtime_version"] != "0.0.1", "by what is here now"
 

@@ -9,7 +9,7 @@ import nas
 from nas.results import SearchResult
 from nas.run_directory import open_run
 from search_spaces import InputError
-from tests.nas.known_profiles import keep, made_up
+from tests.nas.known_profiles import by_costs, keep, made_up
 
 
 def members(result: SearchResult, space) -> np.ndarray:
@@ -18,15 +18,15 @@ def members(result: SearchResult, space) -> np.ndarray:
 
 
 @pytest.fixture
-def other_device(copied, known):
-    """A known device whose latencies follow the parameters, not the MACs."""
-    space = open_run(copied).space
+def other_device(slow_here, known):
+    """A run, and a known device whose latencies follow the parameters, not the MACs."""
+    space = open_run(slow_here).space
 
     def latency(space, population):
         return space.layers.costs(population).num_params / 1e4
 
     keep(known, "other", made_up(space, latency=latency))
-    return copied
+    return slow_here
 
 
 # --- several devices ------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_another_device_from_the_command_line(other_device, nas_command):
         *("search", other_device, "--latency-ms", "90%", "--also", "other=40%", "--json"),
         profiles=other_device.parent / "known",
     )
-    assert answer.code in (0, 1), answer.stderr  # whether a busy machine keeps it is its matter
+    assert answer.code == 0, answer.stderr
     assert answer.json["also"]["other"]["budget_ms"] > 0
     nas_command("search", other_device, "--also", "other").assert_refused("DEVICE=BUDGET")
     nas_command("search", other_device, "--also", "other=fast").assert_refused("latency budget")
@@ -79,19 +79,19 @@ def test_another_device_from_the_command_line(other_device, nas_command):
 # --- objectives and limits ------------------------------------------------------------------------
 
 
-def test_a_function_of_the_users_as_objective_and_limit(copied, tmp_path, monkeypatch):
+def test_a_function_of_the_users_as_objective_and_limit(slow_here, tmp_path, monkeypatch):
     (tmp_path / "my_budget.py").write_text(
         "def kilobytes(space, population):\n"
         "    return space.layers.costs(population).num_params * 4 / 1e3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    name, space = "python:my_budget:kilobytes", open_run(copied).space
-    free = nas.search(copied, "90%", objectives=["latency_ms", name])
+    name, space = "python:my_budget:kilobytes", open_run(slow_here).space
+    free = nas.search(slow_here, "90%", objectives=["latency_ms", name])
     assert free.objectives == (free.predicted_quantity, "latency_ms", name)
     for member in free.front:
         assert member.predicted[name] == pytest.approx(member.costs["num_params"] * 4 / 1e3)
     most = float(np.median([member.predicted[name] for member in free.front]))
-    held = nas.search(copied, "90%", limits={name: most})
+    held = nas.search(slow_here, "90%", limits={name: most})
     assert held.limits == {name: most}
     assert (space.layers.costs(members(held, space)).num_params * 4 / 1e3 <= most).all()
     (tmp_path / "my_budget.py").write_text("def kilobytes(space, population):\n    return [1]\n")
@@ -126,70 +126,85 @@ def test_limits_from_the_command_line(finished, nas_command):
     nas_command("search", finished.path, "--set", "searcher=nobody").assert_refused("nobody")
 
 
-def test_solutions_of_an_additive_model_come_first(copied):
+def test_solutions_of_an_additive_model_come_first(slow_here):
     """They keep the limits, and a search of little more than them is better than one without."""
+    by_formula(slow_here)
     few = {"population": 12, "generations": 1, "searcher": "random"}
     gained = []
-    for budget in ("30%", "60%", "80%"):  # what was found under one counts for the others
-        without = nas.search(copied, budget, **few)
-        begun = nas.search(copied, budget, exact_start=10, **few)
+    for budget in ("60%", "80%"):
+        without = nas.search(slow_here, budget, **few)
+        begun = nas.search(slow_here, budget, exact_start=10, **few)
         assert begun.evaluations == without.evaluations == 12
-        gained.append(begun.hypervolume - without.hypervolume)
-    assert min(gained) >= 0
-    assert max(gained) > 0
+        gained.append(begun.hypervolume / without.hypervolume)
+    assert min(gained) > 1
+
+
+def by_formula(path) -> None:
+    """Let the sampled qualities of a run follow from its architectures, not from its weights."""
+    run = open_run(path)
+    records = run.accuracy_samples.read()
+    genomes = run.space.encode_all(run.space.architecture(one["values"]) for one in records)
+    params = run.space.layers.costs(genomes).num_params
+    losses = 3 - params / params.max() - np.sqrt(by_costs(run.space, genomes))
+    run.accuracy_samples.path.unlink()
+    for record, loss in zip(records, losses.tolist(), strict=True):
+        figures = {"loss": loss, "accuracy": 1 - loss / 3}
+        halves = {f"{name}_halves": [one, one] for name, one in figures.items()}
+        run.accuracy_samples.append({**record, **figures, **halves})
 
 
 # --- measured quality -----------------------------------------------------------------------------
 
 
-def test_measured_quality_is_logged_and_used_again(copied):
+def test_measured_quality_is_logged_and_used_again(slow_here):
     settings = {"measured_evaluations": 8, "searcher": "random"}
     seen = []
 
     def remember(progress):
         seen.append(progress.evaluations)
 
-    first = nas.search(copied, "90%", callbacks=[remember], **settings)
+    first = nas.search(slow_here, "90%", callbacks=[remember], **settings)
     assert seen[-1] == 8
     assert first.measured_objectives == (first.predicted_quantity,)
     assert first.evaluations == 8
-    log = copied / "search" / "validations.jsonl"
+    log = slow_here / "search" / "validations.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert 0 < len(lines) <= 8
     known = {line["architecture_id"]: line["measured"] for line in lines}
-    samples = (copied / "accuracy_samples.jsonl").read_text().splitlines()
-    sampled = {line["architecture_id"]: line["loss"] for line in map(json.loads, samples)}
+    quantity = first.predicted_quantity
+    for line in map(json.loads, (slow_here / "accuracy_samples.jsonl").read_text().splitlines()):
+        sampled = {"loss": line["loss"], "error": 1 - line["accuracy"]}
+        known.setdefault(line["architecture_id"], sampled)
     for member in first.front:
-        loss = member.measured["loss"]
-        id_ = member.architecture_id
-        assert loss == pytest.approx(known[id_]["loss"] if id_ in known else sampled[id_])
-        assert first.predicted_quantity in member.predicted, "both are told, each as what it is"
-    second = nas.search(copied, "85%", **settings)
+        measured = member.measured[quantity]
+        assert measured == pytest.approx(known[member.architecture_id][quantity])
+        assert quantity in member.predicted, "both are told, each as what it is"
+    second = nas.search(slow_here, "85%", **settings)
     assert second.evaluations == 8
     ids = [json.loads(line)["architecture_id"] for line in log.read_text().splitlines()]
     assert len(ids) == len(set(ids)), "nothing is validated twice"
     kept = [
-        member.measured["loss"]
+        member.measured[quantity]
         for member in first.front
         if member.predicted["latency_upper_ms"] <= second.budget_ms
     ]
-    best = min(member.measured["loss"] for member in second.front)
+    best = min(member.measured[quantity] for member in second.front)
     assert kept
     assert best <= min(kept), "what was validated for one budget counts for the other"
 
 
-def test_validating_in_several_processes_gives_the_same(copied):
+def test_validating_in_several_processes_gives_the_same(slow_here):
     settings = {"measured_evaluations": 6, "searcher": "random"}
-    here = nas.search(copied, "90%", **settings)
-    (copied / "search" / "validations.jsonl").unlink()
-    side_by_side = nas.search(copied, "89%", workers=2, **settings)
-    losses = [
-        {member.architecture_id: member.measured["loss"] for member in result.front}
-        for result in (here, side_by_side)
+    here = nas.search(slow_here, "90%", **settings)
+    (slow_here / "search" / "validations.jsonl").unlink()
+    side_by_side = nas.search(slow_here, "89%", workers=2, **settings)
+    quality = [
+        {member.architecture_id: member.measured[here.predicted_quantity] for member in front}
+        for front in (here.front, side_by_side.front)
     ]
-    both = losses[0].keys() & losses[1].keys()
+    both = quality[0].keys() & quality[1].keys()
     assert both
-    assert all(losses[0][id_] == pytest.approx(losses[1][id_], rel=1e-5) for id_ in both)
+    assert all(quality[0][id_] == pytest.approx(quality[1][id_], rel=1e-5) for id_ in both)
 
 
 def test_what_was_validated_outside_of_a_part_is_left_out(copied, known):

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nas.searching import workers
 from nas.searching.measured_log import Failure
 from nas.searching.workers import Workers
 from search_spaces import Architecture, Dimension, SearchSpace
@@ -42,14 +44,22 @@ def start_nothing():
 
 
 @pytest.fixture
+def quick_processes(monkeypatch):
+    """Forks of a process that has imported everything once, instead of fresh interpreters."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    monkeypatch.setattr(workers, "get_context", lambda method: context)
+
+
+@pytest.fixture
 def calls(tmp_path):
     return lambda: {int(p.name): len(p.read_text().splitlines()) for p in tmp_path.iterdir()}
 
 
 def test_in_this_process_what_raises_has_failed(tmp_path, calls):
     harmless = [one for one in ALL if one.values["x"] not in (5, 7)]
-    with Workers(partial(start, tmp_path), 1) as workers:
-        answers = dict(workers(harmless))
+    with Workers(partial(start, tmp_path), 1) as evaluated:
+        answers = dict(evaluated(harmless))
     assert [a["loss"] for a in answers.values() if not isinstance(a, Failure)] == [
         0, 1, 2, 4, 6, 8, 9, 10, 11,
     ]  # fmt: skip
@@ -57,10 +67,11 @@ def test_in_this_process_what_raises_has_failed(tmp_path, calls):
     assert set(calls().values()) == {1}
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_killed_process_loses_nothing_and_counts_nothing_twice(tmp_path, calls):
     """5 kills its process the first time, 7 every time."""
-    with Workers(partial(start, tmp_path), 2) as workers:
-        found = list(workers(ALL))
+    with Workers(partial(start, tmp_path), 2) as evaluated:
+        found = list(evaluated(ALL))
         positions = [position for position, _ in found]
         assert sorted(positions) == list(range(12))
         answers = dict(found)
@@ -70,19 +81,20 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(tmp_path, calls
         for x in set(range(12)) - {3, 7}:
             assert answers[x]["loss"] == x
             assert answers[x]["pid"] != os.getpid()
-        assert len(list(workers(ALL[:2]))) == 2, "and the next batch is evaluated too"
+        assert len(list(evaluated(ALL[:2]))) == 2, "and the next batch is evaluated too"
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_processes_that_cannot_start_say_why():
-    with Workers(start_nothing, 2) as workers:
-        answers = dict(workers(ALL[:2]))
+    with Workers(start_nothing, 2) as evaluated:
+        answers = dict(evaluated(ALL[:2]))
     words = "a process could not start: RuntimeError: no data here"
     assert answers == {0: Failure(words), 1: Failure(words)}
 
 
 def test_nothing_to_do(tmp_path):
-    with Workers(partial(start, tmp_path), 2) as workers:
-        assert list(workers([])) == []
+    with Workers(partial(start, tmp_path), 2) as evaluated:
+        assert list(evaluated([])) == []
 
 
 ORPHANS = """
@@ -94,8 +106,8 @@ from nas.searching.workers import Workers
 from tests.nas.searching.test_workers import ALL, sleeping
 
 if __name__ == "__main__":
-    with Workers(partial(sleeping, Path(sys.argv[1])), 2) as workers:
-        list(workers(ALL[:2]))
+    with Workers(partial(sleeping, Path(sys.argv[1])), 2) as evaluated:
+        list(evaluated(ALL[:2]))
 """
 
 

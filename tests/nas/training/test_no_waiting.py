@@ -11,7 +11,7 @@ import torch
 from nas.append_log import AppendLog
 from nas.config import TrainingConfig
 from nas.task import Task
-from nas.training import STRATEGIES, trainer
+from nas.training import STRATEGIES, steps
 from nas.training.trainer import Trainer
 from search_spaces import build_space
 from search_spaces.supernet import Supernet
@@ -23,7 +23,7 @@ NOWHERE = torch.device("meta")
 def train_an_epoch(folder, space, data, config, monkeypatch) -> tuple[Trainer, list]:
     """Train with all that is computed on a device without values; return the verdicts on steps."""
     taken = []
-    monkeypatch.setattr(trainer, "take_step", lambda optimizer, admitted: taken.append(admitted))
+    monkeypatch.setattr(steps, "take_step", lambda optimizer, admitted: taken.append(admitted))
     one = Trainer(
         Supernet(space),
         data,
@@ -46,7 +46,7 @@ def test_a_step_of_any_strategy_reads_nothing_back(tmp_path, space, bars, strate
     one, taken = train_an_epoch(tmp_path, space, bars, config, monkeypatch)
     assert len(taken) == one.steps_per_epoch == 4
     assert {admitted.device for admitted in taken} == {NOWHERE}
-    assert one._guard.state.device == NOWHERE
+    assert one._steps.guard.state.device == NOWHERE
     gradients = [p.grad for p in one.supernet.parameters() if p.grad is not None]
     assert gradients
     assert {gradient.device for gradient in gradients} == {NOWHERE}

@@ -102,12 +102,12 @@ def test_a_bad_step_changes_nothing_on_a_gpu(tmp_path, space, bars):
         device=torch.device("cuda"),
     )
     trainer._train_epoch(lambda done, note: None)
-    assert trainer._guard.bad_steps == 1
+    assert trainer._steps.guard.bad_steps == 1
     for found, before in zip(
         trainer.supernet.parameters(), new_supernet(space).parameters(), strict=True
     ):
         assert torch.equal(found.detach().cpu(), before.detach())
-        momentum = trainer._optimizer.state[found]["momentum_buffer"]
+        momentum = trainer._steps.optimizer.state[found]["momentum_buffer"]
         assert not momentum.any()
 
 

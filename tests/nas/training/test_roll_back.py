@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from nas.config import TrainingConfig
 from nas.training.checkpoint import load_checkpoint
 from nas.training.metrics import epoch_records, event_records
 from nas.training.trainer import ROLL_BACKS
@@ -71,6 +72,54 @@ def test_a_spike_is_skipped_where_a_network_is_trained_alone(tmp_path, space, ba
     assert event == {"event": "skipped", "epoch": 2, "steps": 1}
 
 
+def of_strategy(strategy: str, **settings) -> TrainingConfig:
+    return TrainingConfig(
+        strategy=strategy, epochs=3, batch_size=4, learning_rate=0.01, evaluate_every=1, **settings
+    )
+
+
+ONLY_OTHERS = {
+    "single-path": of_strategy("single-path"),
+    "progressive": of_strategy("progressive", full_share=0.3),  # of random subnets from step 29 on
+    "sorted": of_strategy("sorted", num_random=1),
+}
+
+
+@pytest.mark.parametrize("strategy", ONLY_OTHERS)
+def test_a_spike_is_skipped_where_a_step_does_not_train_the_largest(
+    tmp_path, space, bars, strategy
+):
+    spike = (0, 2, 20)
+    faults = lambda at: 1e4 if at == spike else 1.0  # noqa: E731
+    training = Training(tmp_path, space, bars, ONLY_OTHERS[strategy], faults=faults)
+    seen = weights_after_steps(training)
+    assert [i for i, one in enumerate(moved(seen)) if not one] == [2 * 32 + 20]
+    (event,) = [one for one in event_records(training.metrics.read()) if one["event"] == "skipped"]
+    assert event == {"event": "skipped", "epoch": 3, "steps": 1}
+
+
+def test_spikes_of_random_subnets_lead_back_and_are_the_same_bit_for_bit_when_stopped(
+    tmp_path, space, bars
+):
+    """What is remembered of every role is in the checkpoint."""
+
+    def disturbed(folder, minutes):
+        config = ONLY_OTHERS["single-path"].replaced(checkpoint_minutes=minutes)
+        bad = lambda at: (at[:2] == (0, 2) and at[2] >= 5) or at == (1, 2, 3)  # noqa: E731
+        faults = lambda at: 1e4 if bad(at) else 1.0  # noqa: E731
+        return Training(folder, space, bars, config, faults=faults)
+
+    whole = disturbed(tmp_path / "whole", 5.0)
+    whole.go_on()
+    kinds = [event["event"] for event in event_records(whole.metrics.read())]
+    assert kinds == ["skipped", "roll-back", "skipped"]
+    stopped = disturbed(tmp_path / "stopped", EVERY_STEP)
+    for stop_after in (30, 39, 7, 9, 3):
+        stopped.go_on(stop_after)
+    stopped.go_on()
+    assert_same(whole, stopped)
+
+
 # --- rolling back ---------------------------------------------------------------------------------
 
 
@@ -112,7 +161,7 @@ def test_a_collapse_goes_back_to_the_good_checkpoint(tmp_path, space, bars):
     training = Training(tmp_path, space, bars, FAST, accuracies=falls_in_the_third)
     trainer = training.trainer()
     trainer.resume()
-    orders, batches = {}, trainer._batches
+    orders, batches = {}, trainer._steps.batches
     good, after = [], []
 
     def recording(index, generator):
@@ -124,7 +173,7 @@ def test_a_collapse_goes_back_to_the_good_checkpoint(tmp_path, space, bars):
         )
         return batches(index, generator)
 
-    trainer._batches = recording
+    trainer._steps.batches = recording
     trainer.train()
     assert torch.equal(good[0], after[0])
     assert orders[0, 2] != orders[1, 2]

@@ -124,6 +124,29 @@ def test_where_both_checkpoints_are_damaged_training_does_not_start(tmp_path, sp
         training.go_on()
 
 
+def as_an_earlier_version_wrote_it(training: Training) -> None:
+    """Its guard remembered less; otherwise the last checkpoint stays as it is."""
+    state = read_state(training.path)
+    tensors = training.tensors() | {"guard": torch.zeros(6)}
+    save_checkpoint(training.path, tensors, {k: v for k, v in state.items() if k != "sha256"})
+
+
+def test_an_earlier_version_s_training_is_gone_on_with_only_if_it_is_done(tmp_path, space, bars):
+    training = Training(tmp_path, space, bars, CONFIG.replaced(epochs=2))
+    training.go_on(stop_after=5)
+    as_an_earlier_version_wrote_it(training)
+    with pytest.raises(InputError, match="middle of a training by version") as error:
+        training.go_on()
+    assert "\n" not in str(error.value)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    training.go_on()
+    as_an_earlier_version_wrote_it(training)
+    weights = training.tensors()
+    training.go_on()
+    assert all(torch.equal(one, weights[name]) for name, one in training.tensors().items())
+
+
 def test_an_unknown_optimizer_names_the_nearest(tmp_path, space, bars):
     config = CONFIG.model_copy(update={"optimizer": "adam"})
     with pytest.raises(InputError, match="'adamw'"):
@@ -176,7 +199,7 @@ def test_every_epoch_draws_anew(tmp_path, space, bars):
     """Other subnets in every epoch; and from the same seed another order of the samples."""
     trainer = Training(tmp_path, space, bars).trainer()
     drawn: dict[int, list] = {}
-    strategy, batches = trainer._strategy, trainer._batches
+    strategy, batches = trainer._steps.strategy, trainer._steps.batches
     orders: dict[int, list] = {}
 
     class Recording(type(strategy)):
@@ -192,7 +215,7 @@ def test_every_epoch_draws_anew(tmp_path, space, bars):
         orders.setdefault(trainer.next_epoch, []).extend(index.tolist())
         return batches(index, generator)
 
-    trainer._strategy, trainer._batches = Recording(), recording
+    trainer._steps.strategy, trainer._steps.batches = Recording(), recording
     trainer.train()
     assert list(drawn) == [0, 1, 2]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]

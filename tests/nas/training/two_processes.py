@@ -99,15 +99,15 @@ def _touch(folder: Path) -> bool:
 def one_step(ranks: Ranks, folder: Path, space: SearchSpace, data: Dataset) -> None:
     """The gradients of one step, and losses without a step."""
     trainer = trainer_of(folder, space, data, ONE_STEP, ranks, strategy=Three(space))
-    batches, seen = trainer._batches, []
+    batches, seen = trainer._steps.batches, []
 
     def recording(index, generator):
         seen.append(index.tolist())
         return batches(index, generator)
 
-    trainer._batches = recording  # type: ignore[assignment]
-    losses = trainer._judge(np.concatenate([space.largest(), space.smallest()]))
-    trainer.steps_per_epoch = 1
+    trainer._steps.batches = recording  # type: ignore[assignment]
+    losses = trainer._steps.judge(0, 0)(np.concatenate([space.largest(), space.smallest()]))
+    trainer._steps.per_epoch = 1
     trainer.train()
     gradients = {
         name: one.grad.contiguous()

@@ -43,7 +43,7 @@ def permute(module: nn.Module, spec: LayerSpec, channels: InnerChannels, seed: i
 def test_every_kind_has_inner_channels_or_none():
     assert INNER_CHANNELS.keys().isdisjoint(WITHOUT)
     ours = {kind for kind in LAYER_MODULES if not kind.startswith("own_")}  # not of other tests
-    assert INNER_CHANNELS.keys() | WITHOUT == ours
+    assert INNER_CHANNELS.keys() | WITHOUT == ours - {"program"}  # has orders of its own
 
 
 @pytest.mark.parametrize("kind", INNER_CHANNELS)
