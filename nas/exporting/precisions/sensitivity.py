@@ -1,0 +1,90 @@
+"""Finds the layers whose quantisation costs accuracy, and leaves them in float."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from nas.exporting.parity import Arrays, run_onnx
+from nas.exporting.precisions.conversion import BATCH_SIZE
+from nas.exporting.precisions.evaluations import Evaluations
+
+PROBED_SAMPLES = 32  # by which layers are ordered before any is evaluated
+
+Quantise = Callable[[Collection[str]], bytes]
+"""Returns the model with some layers kept in float."""
+
+
+def keep_sensitive(
+    layers: Sequence[str],
+    quantise: Quantise,
+    samples: Arrays,
+    measured: Evaluations,
+    *,
+    start: tuple[bytes, float, float],
+    max_drop: float,
+) -> tuple[tuple[str, ...], bytes, float]:
+    """Keep layers in float, greedily by the loss each causes when it alone is quantised.
+
+    Layers are ordered by how far outputs on samples move when each alone is quantised, which costs
+    no evaluation; as many of the first as half of the evaluations left allow are then evaluated.
+    Growing sets of the worst are kept in float until the accuracy drop is within `max_drop`: one
+    more each time, or more where evaluations do not suffice for that.
+
+    Args:
+        layers: names, all quantised at the start.
+        samples: n x ... by input.
+        start: the model with all layers quantised, accuracies of the fp32 model and of it.
+
+    Returns:
+        Names kept in float, in the order of the graph; the model; its accuracy. The most accurate
+        found, where none is within the limit or evaluations ran out.
+    """
+    model, before, accuracy = start
+    order = _ordered(layers, quantise, samples, measured, before)
+    kept, best = tuple[str, ...](), (accuracy, model)
+    for count in _sizes(len(order), measured.left):
+        chosen = set(order[:count])
+        model = quantise(chosen)
+        accuracy = measured(model, f"{count} of {len(layers)} layers in float")
+        if accuracy > best[0]:
+            kept, best = tuple(name for name in layers if name in chosen), (accuracy, model)
+        if before - accuracy <= max_drop:
+            break
+    return kept, best[1], best[0]
+
+
+def _ordered(
+    layers: Sequence[str],
+    quantise: Quantise,
+    samples: Arrays,
+    measured: Evaluations,
+    before: float,
+) -> list[str]:
+    """Return layers, the costliest first: those evaluated by loss, then the others by movement."""
+    some = {name: array[:PROBED_SAMPLES] for name, array in samples.items()}
+    exact = run_onnx(quantise(layers), some, BATCH_SIZE)
+    alone = {name: quantise([one for one in layers if one != name]) for name in layers}
+    moved = {
+        name: _distance(run_onnx(model, some, BATCH_SIZE), exact) for name, model in alone.items()
+    }
+    order = sorted(layers, key=lambda name: -moved[name])
+    evaluated = order[: measured.left // 2]
+    loss = {name: before - measured(alone[name], f"{name} alone in int8") for name in evaluated}
+    return sorted(evaluated, key=lambda name: (-loss[name], -moved[name])) + order[len(evaluated) :]
+
+
+def _distance(outputs: Arrays, exact: Arrays) -> float:
+    """Greatest root mean square difference of an output, relative to the output's own."""
+    return max(
+        float(np.sqrt(np.mean((outputs[name] - one) ** 2) / max(np.mean(one**2), 1e-30)))
+        for name, one in exact.items()
+    )
+
+
+def _sizes(num_layers: int, evaluations: int) -> list[int]:
+    """Sizes of the sets to try: 1, 2, 3 ... all, or as many, further apart."""
+    if evaluations <= 0:
+        return []
+    if evaluations >= num_layers:
+        return list(range(1, num_layers + 1))
+    return sorted({round(float(size)) for size in np.geomspace(1, num_layers, evaluations)})
