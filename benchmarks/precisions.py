@@ -1,6 +1,6 @@
 """Prints what int8 and 16-bit files cost in accuracy and gain in latency on this machine.
 
-python benchmarks/precisions.py latency            # ReLU networks, MobileNetV3's hard activations
+python benchmarks/precisions.py latency            # ReLU networks, transformers, MobileNetV3
 python benchmarks/precisions.py accuracy RUN       # int8 of ten subnets of a run, on test samples
 python benchmarks/precisions.py types [SPACE]      # all precisions of one network
 """
@@ -34,6 +34,7 @@ RELU_NETWORKS = (
     ("resnet-cifar", "largest", None),
     ("resnet-50d", "smallest", 128),
 )
+TRANSFORMERS = (("vit-cifar", "middle", None), ("bert-mini", "middle", None))
 MOBILE_NETWORKS = (("mobilenet-v3", "smallest", 128), ("mobilenet-v3", "middle", 160))
 
 
@@ -81,8 +82,8 @@ def quick(samples_evaluate: Callable[[bytes], float], hard: str = "float") -> Se
 
 def latency() -> None:
     print(f"{processor_name()}, scheme {scheme_here()}, one thread, batch 1, the thread's own time")
-    print(f"{'network':30} {'fp32 ms':>9} {'int8 ms':>9} {'ratio':>6} {'noise':>7}")
-    for name, which, resolution in RELU_NETWORKS:
+    print(f"{'network':38} {'fp32 ms':>9} {'int8 ms':>9} {'ratio':>6} {'noise':>7}")
+    for name, which, resolution in (*RELU_NETWORKS, *TRANSFORMERS):
         model, samples = network(name, which, resolution)
         int8 = PRECISIONS["int8"](model, samples, quick(agreement(model, samples)))
         _print(f"{name} {which}", [model, int8.model], ["int8"])
@@ -139,7 +140,8 @@ def accuracy(path: Path, num_subnets: int) -> None:
         )
         seconds = time.monotonic() - start
         result = compare_precisions(
-            {"fp32": Converted("fp32", model), "int8": int8}, scorer("test")
+            {"fp32": Converted("fp32", model), "int8": int8},
+            _scorer(evaluator, architecture, "test"),
         )
         row = result.row("int8")
         exact = result.row("fp32").accuracy

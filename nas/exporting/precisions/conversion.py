@@ -155,11 +155,11 @@ def batches(model: Any, samples: Arrays) -> list[dict[str, Any]]:
         InputError: the model's batch is larger than all samples.
     """
     n = len(next(iter(samples.values())))
-    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    size = fixed or BATCH_SIZE
-    stop = n - n % fixed if fixed else n
+    size = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    stop = n - n % size if size else n
     if not stop:
-        raise InputError(f"expected at least {fixed} calibration samples, one batch, got {n}")
+        raise InputError(f"expected at least {size} calibration samples, one batch, got {n}")
+    size = size or BATCH_SIZE
     return [
         {k: np.ascontiguousarray(v[i : i + size]) for k, v in samples.items()}
         for i in range(0, stop, size)

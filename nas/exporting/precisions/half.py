@@ -62,19 +62,17 @@ def in_half(model: bytes, samples: Arrays, settings: Settings, half: HalfType) -
     unsafe = _beyond(ready, samples, half)
     kinds = {node.name: node.op_type for node in ready.graph.node}
     missing: set[str] = set()  # kinds of nodes that the provider lacks
-    while True:  # ends: every round adds a kind
-        kept = {n for n, kind in kinds.items() if n in unknown | unsafe or kind in missing}
-        _check_left(ready, layers, kept, unknown, missing, half, settings)
+    kept = unknown | unsafe
+    converted = with_casts(ready, kept, half.onnx_type)
+    if settings.provider is not None:
+        missing = lacking(converted, settings.provider, half)
+        kept |= {name for name, kind in kinds.items() if kind in missing}
         converted = with_casts(ready, kept, half.onnx_type)
-        finish(converted, loaded)
-        data = bytes(converted.SerializeToString())
-        if settings.provider is None:
-            break
-        kind = lacking(data, settings.provider)
-        if kind is None or kind in missing:
-            check_runs(data, samples, settings.provider, half.name)
-            break
-        missing.add(kind)
+    _check_left(ready, layers, kept, unknown, missing, half, settings)
+    finish(converted, loaded)
+    data = bytes(converted.SerializeToString())
+    if settings.provider is not None:
+        check_runs(data, samples, settings.provider, half.name)
     notes = () if settings.provider is None else check_compute(data, settings.provider, half)
     accuracies: tuple[float | None, float | None] = (None, None)
     if settings.evaluate is not None and settings.provider is not None:

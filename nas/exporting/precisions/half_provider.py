@@ -1,6 +1,5 @@
 """What an execution provider of ONNX Runtime makes of a model in 16 bits: tried, not guessed."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +16,12 @@ from search_spaces import InputError
 if TYPE_CHECKING:
     from nas.exporting.precisions.half import HalfType
 
-NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(")
 
+def lacking(model: Any, provider: str, half: "HalfType") -> set[str]:
+    """Return the kinds of nodes that a provider cannot compute in the type, each tried alone.
 
-def lacking(model: bytes, provider: str) -> str | None:
-    """Return the kind of the first node that a provider has no kernel for, or None.
-
-    Tried without optimisations: those of ONNX Runtime 1.32 fail on graphs of partly lacking types.
+    Args:
+        model: an `onnx.ModelProto` in the type.
 
     Raises:
         InputError: the provider is not there.
@@ -34,12 +32,47 @@ def lacking(model: bytes, provider: str) -> str | None:
         check_provider(provider)
     except DeviceError as error:
         raise InputError(str(error)) from None
-    try:
-        onnxruntime.InferenceSession(model, _plain_options(), providers=[provider])
-    except Exception as error:  # noqa: BLE001 -- ONNX Runtime's errors have no common base
-        found = NO_KERNEL.search(str(error))
-        return found.group(1) if found else None
-    return None
+    lacks = set()
+    for node in _one_of_each(model, half):
+        alone = _alone(model, node)
+        try:
+            onnxruntime.InferenceSession(alone, _plain_options(), providers=[provider])
+        except Exception:  # noqa: BLE001 -- ONNX Runtime's errors have no common base
+            lacks.add(node.op_type)
+    return lacks
+
+
+def _one_of_each(model: Any, half: "HalfType") -> list[Any]:
+    """Return the first node of every kind that gives numbers of the type, casts aside."""
+    types = _types(model)
+    first: dict[str, Any] = {}
+    for node in model.graph.node:
+        if node.op_type != "Cast" and _element_type(types, node) == half.onnx_type:
+            first.setdefault(node.op_type, node)
+    return list(first.values())
+
+
+def _alone(model: Any, node: Any) -> bytes:
+    """Return the model of a single node, with the types and weights it has in the whole."""
+    types = _types(model)
+    weights = [one for one in model.graph.initializer if one.name in node.input]
+    constants = {one.name for one in weights}
+    inputs = [types[name] for name in dict.fromkeys(node.input) if name and name not in constants]
+    outputs = [types[name] for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "alone", inputs, outputs, weights)
+    versions = list(model.opset_import)
+    made = onnx.helper.make_model(graph, opset_imports=versions, ir_version=model.ir_version)
+    return bytes(made.SerializeToString())
+
+
+def _types(model: Any) -> dict[str, Any]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+
+
+def _element_type(types: dict[str, Any], node: Any) -> int:
+    value = types.get(node.output[0])
+    return 0 if value is None else int(value.type.tensor_type.elem_type)
 
 
 def check_runs(model: bytes, samples: Arrays, provider: str, precision: str) -> None:
@@ -99,10 +132,9 @@ def _plain_options() -> Any:
 
 def _in_half(model: onnx.ModelProto, half: "HalfType") -> Sequence[str]:
     """Kinds of the layers with weights that give numbers of the type."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    types = _types(model)
     return [
         node.op_type
-        for node in graph.node
-        if node.op_type in WEIGHTED and types.get(node.output[0]) == half.onnx_type
+        for node in model.graph.node
+        if node.op_type in WEIGHTED and _element_type(types, node) == half.onnx_type
     ]

@@ -9,12 +9,17 @@ from nas.exporting.precisions.calibration import METHODS, tensor_ranges
 from nas.exporting.precisions.conversion import (
     Converted,
     Settings,
+    batches,
     check_samples,
     load_float_model,
 )
 from nas.exporting.precisions.evaluations import Evaluations
 from nas.exporting.precisions.prepared import simplified
-from nas.exporting.precisions.quantised_nodes import quantised_nodes, weighted_nodes
+from nas.exporting.precisions.quantised_nodes import (
+    quantised_nodes,
+    stem_convolutions,
+    weighted_nodes,
+)
 from nas.exporting.precisions.quantiser import quantised
 from nas.exporting.precisions.schemes import SCHEMES, scheme_here
 from nas.exporting.precisions.sensitivity import keep_sensitive
@@ -25,7 +30,8 @@ from search_spaces.errors import unknown_name
 def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
     """Quantise a serialised fp32 model.
 
-    Weights are S8, symmetric, per output channel; types of activations follow the scheme.
+    Weights are S8, symmetric, per output channel; types of activations, and whether the first
+    convolution is quantised at all, follow the scheme.
     Evaluated are the fp32 model, one int8 model for each method, and, where the best of them loses
     more than `max_drop`, layers alone and growing sets of layers kept in float.
 
@@ -42,9 +48,11 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
     name = settings.scheme or scheme_here()
     scheme = SCHEMES[name]
     ready = simplified(loaded, hard_as_relu=settings.hard_activations == "relu")
-    layers = weighted_nodes(ready.graph)
+    stem = tuple(stem_convolutions(ready.graph)) if scheme.float_stem else ()
+    layers = [name for name in weighted_nodes(ready.graph) if name not in stem]
     if not layers:
         raise InputError("this model has no convolution or product with weights to quantise")
+    probes = batches(ready, samples)
 
     measured = Evaluations(settings)
     before = measured(model, "fp32")
@@ -52,7 +60,7 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
     ranges = {method: tensor_ranges(ready, samples, method) for method in settings.methods}
 
     def quantise(method: str, kept: Collection[str] = ()) -> bytes:
-        nodes = quantised_nodes(ready.graph, kept, hard)
+        nodes = quantised_nodes(ready.graph, {*stem, *kept}, hard)
         return quantised(ready, ranges[method], scheme, nodes)
 
     whole = {method: quantise(method) for method in settings.methods}
@@ -63,7 +71,7 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
         kept, found, after = keep_sensitive(
             layers,
             lambda kept: quantise(method, kept),
-            samples,
+            probes,
             measured,
             start=(found, before, after),
             max_drop=settings.max_drop,
@@ -79,7 +87,7 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
     return Converted(
         "int8",
         found,
-        kept_float=kept,
+        kept_float=(*stem, *kept),
         notes=tuple(notes),
         method=method,
         scheme=name,

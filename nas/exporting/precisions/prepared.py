@@ -48,7 +48,10 @@ def simplified(model: Any, *, hard_as_relu: bool = False) -> Any:
     _name_nodes(result)
     finish(result, model)
     del result.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
+    try:
+        return onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise InputError(f"shapes in this model do not follow: {str(error)[:200]}") from None
 
 
 def finish(model: Any, source: Any) -> None:

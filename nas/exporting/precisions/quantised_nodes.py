@@ -5,6 +5,7 @@ from typing import Any
 
 from onnx import TensorProto
 
+FEW_CHANNELS = 4
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # quantised where all they read is
 FOLLOWING = frozenset(
@@ -24,6 +25,19 @@ def weighted_nodes(graph: Any) -> list[str]:
     """Name the nodes that have weights to quantise: convolutions and products with a constant."""
     weights = _float_weights(graph)
     return [node.name for node in graph.node if _is_weighted(node, weights)]
+
+
+def stem_convolutions(graph: Any) -> list[str]:
+    """Name the convolutions that read an input of the network of a few channels: of images."""
+    inputs = {value.name for value in graph.input}
+    channels = {one.name: one.dims[1] for one in graph.initializer if len(one.dims) > 2}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv"
+        and node.input[0] in inputs
+        and channels.get(node.input[1], FEW_CHANNELS + 1) <= FEW_CHANNELS
+    ]
 
 
 def quantised_nodes(graph: Any, kept_float: Collection[str], hard_quantised: bool) -> list[str]:

@@ -17,6 +17,8 @@ class Scheme:
         reduce_range: weights of 7 bits: sums of two products of 8 bits overflow without VNNI.
         quantised_biases: int32 instead of fp32.
         shared_pairs: nodes that read one tensor share its quantisation.
+        float_stem: convolutions of the network's own few channels stay fp32: their integer kernel
+            is the slower one (measured with ONNX Runtime 1.32 on x86).
     """
 
     signed_activations: bool = False
@@ -24,11 +26,12 @@ class Scheme:
     reduce_range: bool = False
     quantised_biases: bool = True
     shared_pairs: bool = True
+    float_stem: bool = False
 
 
 SCHEMES: dict[str, Scheme] = {
-    "x86-vnni": Scheme(),
-    "x86": Scheme(reduce_range=True),
+    "x86-vnni": Scheme(float_stem=True),
+    "x86": Scheme(reduce_range=True, float_stem=True),
     "arm": Scheme(signed_activations=True),
     "tensorrt": Scheme(
         signed_activations=True,

@@ -1,14 +1,15 @@
 """Finds the layers whose quantisation costs accuracy, and leaves them in float."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from nas.exporting.parity import Arrays, run_onnx
-from nas.exporting.precisions.conversion import BATCH_SIZE
+from hardware_profiles.profile_device import onnx_session
+from nas.exporting.parity import Array
 from nas.exporting.precisions.evaluations import Evaluations
 
-PROBED_SAMPLES = 32  # by which layers are ordered before any is evaluated
+NUM_PROBES = 2  # batches by which layers are ordered before any is evaluated
 
 Quantise = Callable[[Collection[str]], bytes]
 """Returns the model with some layers kept in float."""
@@ -17,7 +18,7 @@ Quantise = Callable[[Collection[str]], bytes]
 def keep_sensitive(
     layers: Sequence[str],
     quantise: Quantise,
-    samples: Arrays,
+    probes: Sequence[Mapping[str, Array]],
     measured: Evaluations,
     *,
     start: tuple[bytes, float, float],
@@ -32,7 +33,7 @@ def keep_sensitive(
 
     Args:
         layers: names, all quantised at the start.
-        samples: n x ... by input.
+        probes: batches of inputs by name.
         start: the model with all layers quantised, accuracies of the fp32 model and of it.
 
     Returns:
@@ -40,7 +41,7 @@ def keep_sensitive(
         found, where none is within the limit or evaluations ran out.
     """
     model, before, accuracy = start
-    order = _ordered(layers, quantise, samples, measured, before)
+    order = _ordered(layers, quantise, probes, measured, before)
     kept, best = tuple[str, ...](), (accuracy, model)
     for count in _sizes(len(order), measured.left):
         chosen = set(order[:count])
@@ -56,28 +57,33 @@ def keep_sensitive(
 def _ordered(
     layers: Sequence[str],
     quantise: Quantise,
-    samples: Arrays,
+    probes: Sequence[Mapping[str, Array]],
     measured: Evaluations,
     before: float,
 ) -> list[str]:
     """Return layers, the costliest first: those evaluated by loss, then the others by movement."""
-    some = {name: array[:PROBED_SAMPLES] for name, array in samples.items()}
-    exact = run_onnx(quantise(layers), some, BATCH_SIZE)
+    probes = probes[:NUM_PROBES]
+    exact = _answers(quantise(layers), probes)
     alone = {name: quantise([one for one in layers if one != name]) for name in layers}
-    moved = {
-        name: _distance(run_onnx(model, some, BATCH_SIZE), exact) for name, model in alone.items()
-    }
+    moved = {name: _distance(_answers(model, probes), exact) for name, model in alone.items()}
     order = sorted(layers, key=lambda name: -moved[name])
     evaluated = order[: measured.left // 2]
     loss = {name: before - measured(alone[name], f"{name} alone in int8") for name in evaluated}
     return sorted(evaluated, key=lambda name: (-loss[name], -moved[name])) + order[len(evaluated) :]
 
 
-def _distance(outputs: Arrays, exact: Arrays) -> float:
+def _answers(model: bytes, probes: Sequence[Mapping[str, Array]]) -> list[Array]:
+    """Return all outputs, those of all batches in one array each."""
+    session = onnx_session(model)
+    answers: list[list[Any]] = [session.run(None, dict(batch)) for batch in probes]
+    return [np.concatenate([one[i] for one in answers]) for i in range(len(answers[0]))]
+
+
+def _distance(outputs: Sequence[Array], exact: Sequence[Array]) -> float:
     """Greatest root mean square difference of an output, relative to the output's own."""
     return max(
-        float(np.sqrt(np.mean((outputs[name] - one) ** 2) / max(np.mean(one**2), 1e-30)))
-        for name, one in exact.items()
+        float(np.sqrt(np.mean((found - one) ** 2) / max(np.mean(one**2), 1e-30)))
+        for found, one in zip(outputs, exact, strict=True)
     )
 
 
