@@ -106,7 +106,7 @@ def _print(title: str, models: Sequence[bytes], words: Sequence[str]) -> None:
         )
 
 
-def accuracy(path: Path, num_subnets: int) -> None:
+def accuracy(path: Path, num_subnets: int, seed: int) -> None:
     run = open_run(path)
     inherited = load_inherited(run)
     evaluator = inherited.evaluator
@@ -114,7 +114,7 @@ def accuracy(path: Path, num_subnets: int) -> None:
     population = np.concatenate(
         [
             space.smallest(),
-            space.sample_distinct(num_subnets - 2, np.random.default_rng(0)),
+            space.sample_distinct(num_subnets - 2, np.random.default_rng(seed)),
             space.largest(),
         ]
     )
@@ -200,12 +200,13 @@ if __name__ == "__main__":
     one = commands.add_parser("accuracy")
     one.add_argument("run", type=Path)
     one.add_argument("--subnets", type=int, default=10)
+    one.add_argument("--seed", type=int, default=0)
     two = commands.add_parser("types")
     two.add_argument("space", nargs="?", default="resnet-cifar")
     arguments = parser.parse_args()
     if arguments.command == "latency":
         latency()
     elif arguments.command == "accuracy":
-        accuracy(arguments.run, arguments.subnets)
+        accuracy(arguments.run, arguments.subnets, arguments.seed)
     else:
         types(arguments.space)

@@ -1,12 +1,10 @@
 """Finds the layers whose quantisation costs accuracy, and leaves them in float."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from hardware_profiles.profile_device import onnx_session
-from nas.exporting.parity import Array
+from nas.exporting.precisions.distance import Batches, answers, distance
 from nas.exporting.precisions.evaluations import Evaluations
 
 NUM_PROBES = 2  # batches by which layers are ordered before any is evaluated
@@ -18,7 +16,7 @@ Quantise = Callable[[Collection[str]], bytes]
 def keep_sensitive(
     layers: Sequence[str],
     quantise: Quantise,
-    probes: Sequence[Mapping[str, Array]],
+    probes: Batches,
     measured: Evaluations,
     *,
     start: tuple[bytes, float, float],
@@ -57,34 +55,19 @@ def keep_sensitive(
 def _ordered(
     layers: Sequence[str],
     quantise: Quantise,
-    probes: Sequence[Mapping[str, Array]],
+    probes: Batches,
     measured: Evaluations,
     before: float,
 ) -> list[str]:
     """Return layers, the costliest first: those evaluated by loss, then the others by movement."""
     probes = probes[:NUM_PROBES]
-    exact = _answers(quantise(layers), probes)
+    exact = answers(quantise(layers), probes)
     alone = {name: quantise([one for one in layers if one != name]) for name in layers}
-    moved = {name: _distance(_answers(model, probes), exact) for name, model in alone.items()}
+    moved = {name: distance(answers(model, probes), exact) for name, model in alone.items()}
     order = sorted(layers, key=lambda name: -moved[name])
     evaluated = order[: measured.left // 2]
     loss = {name: before - measured(alone[name], f"{name} alone in int8") for name in evaluated}
     return sorted(evaluated, key=lambda name: (-loss[name], -moved[name])) + order[len(evaluated) :]
-
-
-def _answers(model: bytes, probes: Sequence[Mapping[str, Array]]) -> list[Array]:
-    """Return all outputs, those of all batches in one array each."""
-    session = onnx_session(model)
-    answers: list[list[Any]] = [session.run(None, dict(batch)) for batch in probes]
-    return [np.concatenate([one[i] for one in answers]) for i in range(len(answers[0]))]
-
-
-def _distance(outputs: Sequence[Array], exact: Sequence[Array]) -> float:
-    """Greatest root mean square difference of an output, relative to the output's own."""
-    return max(
-        float(np.sqrt(np.mean((found - one) ** 2) / max(np.mean(one**2), 1e-30)))
-        for found, one in zip(outputs, exact, strict=True)
-    )
 
 
 def _sizes(num_layers: int, evaluations: int) -> list[int]:

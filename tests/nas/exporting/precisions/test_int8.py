@@ -185,13 +185,20 @@ def test_nothing_is_printed_logged_or_left_on_disk(tmp_path, monkeypatch, capfd)
 
 def test_the_method_with_the_best_accuracy_is_taken():
     model, samples = small_network("resnet-digits")
-    scores = iter([0.9, 0.5, 0.8, 0.7])  # fp32, then the methods in order
-    given = Settings(evaluate=lambda one: next(scores), scheme="x86-vnni", max_drop=0.2)
+    scores = iter([0.9, 0.5, 0.85, 0.7])  # fp32, then the methods in order
+    given = Settings(evaluate=lambda one: next(scores), scheme="x86-vnni", max_drop=0.06)
     result = to_int8(model, samples, given)
     assert result.method == "entropy"
-    assert (result.accuracy_before, result.accuracy_after) == (0.9, 0.8)
-    assert result.accuracy_drop == pytest.approx(0.1)
+    assert (result.accuracy_before, result.accuracy_after) == (0.9, 0.85)
+    assert result.accuracy_drop == pytest.approx(0.05)
     assert result.num_evaluations == 4
+
+
+def test_of_methods_that_are_as_accurate_the_closest_to_fp32_is_taken():
+    model, samples = small_network("resnet-digits")
+    methods = ("entropy", "min-max")
+    given = Settings(evaluate=lambda one: 0.9, scheme="x86-vnni", methods=methods)
+    assert to_int8(model, samples, given).method == "min-max"  # entropy cuts much off here
 
 
 def test_a_planted_sensitive_layer_stays_in_float():
