@@ -69,7 +69,10 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
 
     whole = {method: quantise(method) for method in settings.methods}
     accuracies = {method: measured(one, method) for method, one in whole.items()}
-    least = max(accuracies.values()) - settings.max_drop / 2
+    best, enough = max(accuracies.values()), before - settings.max_drop
+    least = best - settings.max_drop / 2
+    if best >= enough:  # no tie is worth losing that
+        least = max(least, enough)
     near = {name: whole[name] for name in settings.methods if accuracies[name] >= least}
     method = _closest(near, bytes(ready.SerializeToString()), probes)
     found, after, kept = whole[method], accuracies[method], tuple[str, ...]()
@@ -88,6 +91,8 @@ def to_int8(model: bytes, samples: Arrays, settings: Settings) -> Converted:
             f"{100 * (before - after):.2f} points of accuracy are lost after {measured.done} "
             f"evaluations; at most {100 * settings.max_drop:.2f} were asked for"
         )
+    if set(kept) == set(layers):
+        notes.append("no layer could stay in int8: this file computes in fp32")
     if settings.hard_activations == "relu":
         notes.append("h-swish and h-sigmoid became ReLU: another network, for measuring only")
     return Converted(

@@ -201,6 +201,28 @@ def test_of_methods_that_are_as_accurate_the_closest_to_fp32_is_taken():
     assert to_int8(model, samples, given).method == "min-max"  # entropy cuts much off here
 
 
+def test_a_method_within_the_limit_is_not_given_up_for_a_closer_one_beyond_it():
+    model, samples = small_network("resnet-digits")
+    scores = iter([0.9, 0.897, 0.894])  # fp32, entropy, min-max
+    given = Settings(
+        evaluate=lambda one: next(scores), scheme="x86-vnni", methods=("entropy", "min-max")
+    )
+    assert to_int8(model, samples, given).method == "entropy"
+
+
+def test_where_no_layer_can_be_quantised_that_is_said():
+    model, samples = chain_with_a_sensitive_layer()
+
+    def evaluate(one: bytes) -> float:
+        return float(kinds(one)["QuantizeLinear"] == 0)
+
+    given = Settings(evaluate=evaluate, methods=("min-max",), scheme="x86-vnni")
+    result = to_int8(model, samples, given)
+    assert result.kept_float == ("first", "second", "third")
+    assert result.accuracy_drop == 0
+    assert "computes in fp32" in result.notes[0]
+
+
 def test_a_planted_sensitive_layer_stays_in_float():
     model, samples = chain_with_a_sensitive_layer()
     seen = []
