@@ -150,7 +150,7 @@ def _version_reason(info: PlanInfo, here: GpuSetup) -> str | None:
         return f"it was built by TensorRT {built} and runs in no earlier version, this is {found}"
     if new[0] not in (old[0], NEXT_MAJOR.get(old[0])):
         majors = " and ".join(map(str, filter(None, (old[0], NEXT_MAJOR.get(old[0])))))
-        return f"it was built by TensorRT {built} and runs in versions {majors}, this is {found}"
+        return f"it was built by TensorRT {built} and runs in {majors} alone, this is {found}"
     return None
 
 
