@@ -166,24 +166,28 @@ def launched(enqueue: Callable[[], object], device: torch.device) -> Iterator[Ti
 
     def timer(n: int) -> tuple[list[int], list[int]]:
         wall, own = [], []
-        for _ in range(n):
-            began = time.perf_counter_ns()
-            start.record(stream)
-            enqueue()
-            end.record(stream)
-            stream.synchronize()
-            wall.append(time.perf_counter_ns() - began)
-            own.append(max(round(start.elapsed_time(end) * 1e6), 1))
+        with (
+            torch.cuda.device(device),
+            torch.inference_mode(),
+            ieee_arithmetic(),
+            torch.cuda.stream(stream),
+        ):
+            for _ in range(n):
+                began = time.perf_counter_ns()
+                start.record(stream)
+                enqueue()
+                end.record(stream)
+                stream.synchronize()
+                wall.append(time.perf_counter_ns() - began)
+                own.append(max(round(start.elapsed_time(end) * 1e6), 1))
         return wall, own
 
-    with torch.cuda.device(device), torch.inference_mode(), ieee_arithmetic():
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            _warm_up(timer)
-            try:
-                yield timer
-            finally:
-                stream.synchronize()
+    stream.wait_stream(torch.cuda.current_stream(device))
+    _warm_up(timer)
+    try:
+        yield timer
+    finally:
+        stream.synchronize()
 
 
 def _warm_up(timer: Timer) -> None:

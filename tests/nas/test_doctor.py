@@ -3,7 +3,7 @@
 import pytest
 
 from nas import doctor
-from nas.doctor import tensorrt_export_lacks
+from nas.doctor import diagnose, doctor_table, tensorrt_export_lacks
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def test_what_is_lacking_is_named(machine, versions, driver, words):
     assert words in lack
 
 
-def test_the_command_tells_it(nas_command):
-    lacks = nas_command("doctor", "--json").json["tensorrt_export_lacks"]
-    assert lacks == tensorrt_export_lacks()
-    assert "TensorRT export" in nas_command("doctor").stdout
+def test_the_table_tells_it():
+    diagnosis = diagnose()
+    assert diagnosis["tensorrt_export_lacks"] == tensorrt_export_lacks()
+    for lacks, words in ((["a GPU", "a driver"], "lacks a GPU; a driver"), ([], "possible")):
+        table = doctor_table({**diagnosis, "tensorrt_export_lacks": lacks})
+        rows = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
+        assert rows["TensorRT export"] == words

@@ -15,7 +15,8 @@ class FakeTensorRT:
 
     Args:
         levels: of hardware compatibility that it knows.
-        refuses: what fails: "driver", "model", "build" or "timings" (of another machine).
+        refuses: what fails: "driver", "model", "build", "engines" (loading them) or "timings" (of
+            another machine).
     """
 
     __version__ = "11.4.0.106"
@@ -35,7 +36,10 @@ class FakeTensorRT:
         if "driver" in self.refuses:
             log.log(Logger.ERROR, "CUDA initialization failure with error: 35")
             raise TypeError("factory function returned nullptr")
-        return SimpleNamespace(deserialize_cuda_engine=lambda plan: plan or None)
+        refused = "engines" in self.refuses
+        return SimpleNamespace(
+            deserialize_cuda_engine=lambda plan: None if refused else plan or None
+        )
 
 
 class Builder:

@@ -1,9 +1,13 @@
 """TensorRT: what can be known without a GPU here; the rest is marked and skipped."""
 
+import json
 import re
 import sys
+from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -12,11 +16,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from hardware_profiles.profile_device import timed
 from hardware_profiles.runtimes import tensorrt
 from hardware_profiles.runtimes.runtime import RuntimeSettings
 from hardware_profiles.runtimes.tensorrt import TensorRT, in_half_precision, model_in
 from search_spaces import InputError, MissingExtraError
 from tests.contracts.runtime_contract import RuntimeContract, small_workload
+from tests.hardware_profiles.runtimes.fake_tensorrt import FakeTensorRT
 
 HAS_GPU = torch.version.cuda is not None and torch.cuda.is_available()
 
@@ -61,6 +67,66 @@ def test_the_library_without_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
     with pytest.raises(InputError, match="tensorrt needs an NVIDIA GPU"):
         TensorRT(RuntimeSettings())
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+class FakeEngine:
+    inputs: ClassVar = {"input": (-1, 3, 12, 12)}
+
+    def __init__(self, trt, log, engine, device):
+        self.told = json.loads(engine)
+
+    @contextmanager
+    def timer(self, shapes):
+        assert self.told["shapes"]["input"] == [list(shapes["input"])] * 3
+        yield timed(lambda: None)
+
+
+@pytest.fixture
+def library_here(monkeypatch):
+    """A library on a GPU, both stood in for."""
+    trt = FakeTensorRT()
+    target = SimpleNamespace(device="NVIDIA H200")
+    monkeypatch.setattr(tensorrt, "import_tensorrt", lambda: trt)
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda runtime: torch.device("cpu"))
+    monkeypatch.setattr(tensorrt, "cuda_target", lambda *arguments: target)
+    monkeypatch.setattr(tensorrt, "Engine", FakeEngine)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    return trt
+
+
+def visit(cache: Path, batch_size: int = 3) -> list[str]:
+    """Open the small network once; return the names of the engines that are kept."""
+    runtime = TensorRT(RuntimeSettings(batch_size=batch_size), cache)
+    with runtime.open(small_workload()) as timer:
+        timer(2)
+    return sorted(path.name for path in cache.rglob("*.plan"))
+
+
+def test_an_engine_is_built_once_for_a_batch_size(library_here, tmp_path):
+    engines = visit(tmp_path)
+    timings = tmp_path / "nvidia-h200-sm90-tensorrt-11.4.0.106" / "timing.cache"
+    assert timings.read_bytes() == b"+"
+    assert visit(tmp_path) == engines
+    assert timings.read_bytes() == b"+"
+    assert len(visit(tmp_path, 4)) == 2
+    assert timings.read_bytes() == b"++"
+
+
+def test_an_engine_that_is_refused_is_built_again(library_here, tmp_path):
+    (name,) = visit(tmp_path)
+    (path,) = tmp_path.rglob(name)
+    path.write_bytes(b"")
+    visit(tmp_path)
+    assert path.stat().st_size > 0
+
+
+def test_an_engine_that_is_refused_twice_is_an_error(library_here, tmp_path):
+    library_here.refuses = ["engines"]
+    with pytest.raises(InputError, match="does not load what it built"):
+        visit(tmp_path)
 
 
 # --- fp16 -----------------------------------------------------------------------------------------
