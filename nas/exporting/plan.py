@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 
-from hardware_profiles.profile_device import BUDGET_PASSES, Measurement, measure, undisturbed
+from hardware_profiles.profile_device import (
+    BUDGET_PASSES,
+    DeviceError,
+    Measurement,
+    measure,
+    undisturbed,
+)
 from hardware_profiles.runtimes.nvidia_driver import driver_version
 from hardware_profiles.runtimes.runtime import RuntimeSettings
 from hardware_profiles.runtimes.tensorrt_build import (
@@ -104,7 +110,8 @@ def build_plan(
         model: serialised ONNX that computes in `precision`.
         samples: inputs by name, each n x ..., that answers are compared on.
         compare: with the limits of the precision; by default those of fp32.
-        reference: serialised ONNX that the engine has to answer like; by default `model`.
+        reference: serialised ONNX that the engine has to answer like, the fp32 file say; by default
+            `model`. ONNX Runtime on a CPU lacks much of bf16.
         batch_sizes: to compare at; by default the least, the typical and the greatest.
         specs: the inputs, where other sizes than the batch are free in `model`: the engine is of
             the sizes that they state.
@@ -196,6 +203,7 @@ def _expected(model: bytes, samples: Arrays, fixed_batch: int | None) -> dict[st
     """Return ONNX Runtime's answers to the samples, by name.
 
     Raises:
+        InputError: it does not run the file here.
         ParityError: no samples, or fewer than a fixed batch holds.
     """
     n = min((len(one) for one in samples.values()), default=0)
@@ -203,7 +211,13 @@ def _expected(model: bytes, samples: Arrays, fixed_batch: int | None) -> dict[st
     whole = n - n % size
     if not whole:
         raise ParityError(f"expected at least {size} samples to compare on, got {n}")
-    return run_onnx(model, {name: one[:whole] for name, one in samples.items()}, size)
+    try:
+        return run_onnx(model, {name: one[:whole] for name, one in samples.items()}, size)
+    except DeviceError as error:
+        raise InputError(
+            f"expected a file that ONNX Runtime here can answer, to compare with: {error}; name "
+            "another one as the reference"
+        ) from None
 
 
 def _parity(

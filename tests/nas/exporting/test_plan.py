@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from hardware_profiles.profile_device import timed
 from hardware_profiles.runtimes.tensorrt import in_half_precision
@@ -134,12 +136,50 @@ def test_limits_are_those_of_the_comparison_passed_in(monkeypatch):
 
 @pytest.mark.usefixtures("gpu")
 def test_another_file_can_be_what_it_has_to_answer_like():
+    other = onnx.load_from_string(MODEL)
+    for weight in other.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(weight) * np.float32(1.5)
+            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    with pytest.raises(ParityError, match="outputs differ"):
+        build_plan(
+            MODEL,
+            SAMPLES,
+            "fp32",
+            engine_options(RANGE),
+            reference=other.SerializeToString(),
+        )
+
+
+@pytest.mark.usefixtures("gpu")
+def test_files_in_half_precision_become_engines_too():
     half = in_half_precision(MODEL)
     samples = {"input": SAMPLES["input"].astype(np.float16)}
     near = partial(_loose_compare, limit=0.02)
     made = build_plan(half, samples, "fp16", engine_options(RANGE), compare=near)
     assert made.info.precision == "fp16"
     assert made.graph[0][-1] == "fp16"
+
+
+def bf16_product():
+    """x (n x 3) times a matrix, in bf16, which ONNX Runtime has no CPU kernel for."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", 3)) for name in "xy"]
+    matrix = helper.make_tensor("w", TensorProto.BFLOAT16, (3, 3), np.eye(3).ravel())
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.BFLOAT16),
+        helper.make_node("Gemm", ["half", "w"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "test", values[:1], values[1:], [matrix])
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def test_a_file_that_cannot_be_compared_with_asks_for_a_reference(gpu):
+    samples = {"x": np.ones((2, 3), np.float32)}
+    with pytest.raises(InputError, match=r"ONNX Runtime here can answer.*as the reference"):
+        build_plan(bf16_product(), samples, "bf16", engine_options(RANGE))
+    assert not gpu.built
 
 
 def _loose_compare(found, reference, limit):
