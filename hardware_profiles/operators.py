@@ -37,6 +37,7 @@ OPERATORS = frozenset(
         "Flatten",
         "Floor",
         "Gather",
+        "Gemm",
         "GlobalAveragePool",
         "Greater",
         "GreaterOrEqual",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.cli_exported import show_export
 from nas.cli_results import FAILED, fail_without_subnet, read_budget, show_result
 from nas.terminal import Json, print_json, print_table
 from search_spaces.errors import InputError
@@ -30,14 +31,32 @@ def export(
         bool, typer.Option("--inherited", help="The supernet's weights, also of fine-tuned ones.")
     ] = False,
     file_format: Annotated[
-        str | None, typer.Option("--format", help="Also a file in: onnx, ort (for phones).")
+        str | None,
+        typer.Option("--format", help="Also a file in: onnx, ort (for phones), tensorrt."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="Of that file.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Of that file: fp32, fp16, bf16, int8; fp16,int8 or all to compare."),
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Of that file: fixed, instead of any.")] = None,
     opset: Annotated[int | None, typer.Option(help="Of that file: 17 without.")] = None,
     preprocessing: Annotated[
         str | None,
         typer.Option(help="Of that file: graph takes pixels; outside is as the manifest says."),
+    ] = None,
+    batch_range: Annotated[
+        str | None,
+        typer.Option(help="Of a TensorRT engine: 8, or least, typical and most as 1,8,32."),
+    ] = None,
+    workspace_mb: Annotated[
+        int | None, typer.Option(help="Of a TensorRT engine: MiB a layer may take; 4096 without.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="An engine for later TensorRTs too.")
+    ] = False,
+    hardware_compatible: Annotated[
+        str | None,
+        typer.Option(help="An engine for other GPUs: same-compute-capability, ampere-plus."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,6 +68,12 @@ def export(
 
     Example: nas export runs/digits largest --format ort --preprocessing graph
 
+    Example: nas export runs/digits largest --precision int8
+
+    Example: nas export runs/digits largest --precision all
+
+    Example: nas export runs/digits largest --format tensorrt --precision fp16 --batch-range 1,8,32
+
     Example: nas export runs/digits --budgets 1,2,4,8
     """
     if sum((architecture is not None, budgets is not None, front)) != 1:
@@ -59,16 +84,23 @@ def export(
         "batch": batch,
         "opset": opset,
         "preprocessing": preprocessing,
+        "batch_range": batch_range,
+        "workspace_mb": workspace_mb,
+        "version_compatible": version_compatible or None,
+        "hardware_compatible": hardware_compatible,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if budgets is not None and (inherited or given):
-        names = ", ".join(f"--{name}" for name in (["inherited"] if inherited else [*given]))
+        wrong = ["inherited"] if inherited else [name.replace("_", "-") for name in given]
+        names = ", ".join(f"--{name}" for name in wrong)
         raise InputError(
             f"{names} goes with ARCH and --front: a search exports the plain file, with "
             "fine-tuned weights where there are any"
         )
+    from nas.exporting.request import read_request
     from nas.run_file import read_run_file
 
+    read_request(given)
     read_run_file(run)  # before what takes seconds to import
     if budgets is not None:
         _export_budgets(run, budgets.split(","), as_json)
@@ -84,8 +116,7 @@ def export(
     if as_json:
         print_json(result.model_dump(mode="json"))
         return
-    words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
-    typer.echo(f"{result.directory}  {words}")
+    show_export(result)
 
 
 def _export_front(run: Any, inherited: bool, options: dict[str, Any], as_json: bool) -> None:
@@ -97,8 +128,7 @@ def _export_front(run: Any, inherited: bool, options: dict[str, Any], as_json: b
         print_json({"exports": rows, "family": _family_json(family)})
         return
     for result in results:
-        words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
-        typer.echo(f"{result.directory}  {words}")
+        show_export(result)
     _show_family(family)
 
 
@@ -148,14 +178,23 @@ def _show_family(family: "Sequence[FamilyMember]") -> None:
     print_table(table)
 
 
-def verify(folder: Folder, as_json: Json = False) -> None:
+def verify(
+    folder: Folder,
+    trust_engines: Annotated[
+        bool,
+        typer.Option(
+            "--trust-engines", help="Run the code that version-compatible TensorRT engines carry."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Re-check an exported folder: hashes, graph, parity, measured latency against its budget.
 
     Example: nas verify runs/digits/subnets/5d310b87c6
     """
     from nas.exporting.verify import verify_folder
 
-    verification = verify_folder(folder)
+    verification = verify_folder(folder, trust_engines)
     if as_json:
         print_json(verification.to_json())
     else:

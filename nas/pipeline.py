@@ -6,8 +6,7 @@ be called alone, again, or after an interruption; finished work is found and not
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,10 @@ from nas.elastic_networks import (
     is_network_folder,
     write_network,
 )
+from nas.exporting import plan
 from nas.exporting.export import export_architecture
 from nas.exporting.family import FamilyMember, member_of_folder, members_of_searches, save_family
-from nas.exporting.model_options import PLAIN, ModelOptions
+from nas.exporting.request import read_request
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run
 from nas.finetuning.fine_tuned import fine_tune
@@ -521,17 +521,22 @@ def export(
             file or the family's text form.
         inherited: take the supernet's weights in any case.
         options: of a further model file beside the plain one (`nas.exporting.model_options`):
-            format, precision, batch, opset, preprocessing.
+            format, precision (one, several as "fp16,int8", or "all" of them side by side), batch,
+            opset, preprocessing. With format "tensorrt" an engine (`nas.exporting.request`):
+            precision, opset, batch_range, workspace_mb, version_compatible, hardware_compatible.
 
     Raises:
+        MissingExtraError: TensorRT, for an engine, is not installed.
         InputError: no such architecture, the nearest known ids are named; options that files
-            cannot have.
+            cannot have, or that this machine has no file for.
     """
-    further = _model_options(options)
+    request = read_request(options)
+    if request.engine is not None:
+        plan.gpu_setup()  # before a run is read
     this = open_run(where)
     with this.stage("export"):
         chosen = find_architecture(this, architecture)
-        return export_architecture(this, chosen, inherited, further)
+        return export_architecture(this, chosen, inherited, request)
 
 
 def export_budgets(
@@ -558,23 +563,11 @@ def export_front(
     Raises:
         InputError: nothing was searched yet; otherwise as `export`.
     """
+    read_request(options)
     this = open_run(where)
     results = [export(this, name, inherited=inherited, **options) for name in front_ids(this)]
     folders = [Path(result.directory) for result in results]
     return results, save_family(this, map(member_of_folder, folders))
-
-
-def _model_options(options: Mapping[str, Any]) -> tuple[ModelOptions, ...]:
-    """Return the further model file that options ask for; none where they ask for the plain one.
-
-    Raises:
-        InputError: a word, an opset or a batch that files cannot have.
-    """
-    known = [field.name for field in fields(ModelOptions)]
-    for name in options:
-        _check_known("option", name, known)
-    asked = ModelOptions(**options)
-    return () if asked == PLAIN else (asked,)
 
 
 def front_ids(where: RunLike) -> list[str]:
@@ -587,9 +580,13 @@ def front_ids(where: RunLike) -> list[str]:
     return [member.architecture_id for member in front.members]
 
 
-def verify(folder: Path | str) -> Verification:
-    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget."""
-    return verify_folder(Path(folder))
+def verify(folder: Path | str, *, trust_engines: bool = False) -> Verification:
+    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget.
+
+    Args:
+        trust_engines: code that version-compatible TensorRT engines carry may run.
+    """
+    return verify_folder(Path(folder), trust_engines)
 
 
 def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:

@@ -8,7 +8,12 @@ import numpy as np
 import onnx
 
 from hardware_profiles.artifact import file_hash
-from hardware_profiles.profile_device import onnx_session
+from hardware_profiles.profile_device import (
+    DeviceError,
+    RefusedError,
+    check_provider,
+    onnx_session,
+)
 from nas.exporting.graph import check_graph, metadata_of
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
@@ -20,7 +25,7 @@ from nas.exporting.manifest import (
     ArchitectureFile,
     Manifest,
 )
-from nas.exporting.parity import Array, Arrays, compare, run_onnx
+from nas.exporting.parity import Array, Arrays, compare, run_session
 from nas.exporting.pixels import PIXELS_NAME
 from nas.exporting.predict import prepare, read
 
@@ -97,14 +102,24 @@ def check_identity(folder: Path, manifest: Manifest) -> Check:
 
 
 def check_parity(folder: Path, manifest: Manifest, name: str) -> Check:
-    """Compare a model's answers to the stored inputs with the stored ones."""
-    entry, (inputs, outputs) = manifest.models[name], _references(folder, manifest)
+    """Compare a model's answers to the stored inputs with the stored ones, under the provider that
+    it was proven with; where that is not here, and it is not the CPU's, nothing is compared.
+    """
+    entry, (inputs, outputs) = manifest.models[name], references(folder, manifest)
+    try:
+        check_provider(entry.provider)
+        session = onnx_session((folder / name).read_bytes(), provider=entry.provider)
+    except RefusedError:
+        raise
+    except DeviceError as error:
+        return Check(named("parity", name), True, f"not compared: {error}")
     if entry.preprocessing == "graph":
         inputs = {PIXELS_NAME: read(str(folder / SAMPLE_NAME), 0)[0]}
-    model = (folder / name).read_bytes()
     n = min(len(one) for one in inputs.values())
     parities = [
-        compare(run_onnx(model, inputs, size), outputs, manifest.classification, entry.precision)
+        compare(
+            run_session(session, inputs, size), outputs, manifest.classification, entry.precision
+        )
         for size in ((entry.batch,) if entry.batch else (1, n))
     ]
     worst = max(parities, key=lambda parity: parity.max_abs_difference)
@@ -114,7 +129,7 @@ def check_parity(folder: Path, manifest: Manifest, name: str) -> Check:
 
 def check_preprocessing(folder: Path, manifest: Manifest) -> Check:
     """Make inputs of the stored samples as the manifest says, and compare with the stored ones."""
-    wanted, _ = _references(folder, manifest)
+    wanted, _ = references(folder, manifest)
     described = manifest.model_dump(mode="json")
     arrays = read(str(folder / SAMPLE_NAME), 0)
     made = prepare(arrays, described["preprocessing"], described["inputs"])
@@ -129,7 +144,8 @@ def check_preprocessing(folder: Path, manifest: Manifest) -> Check:
     return Check("preprocessing", ok, detail)
 
 
-def _references(folder: Path, manifest: Manifest) -> tuple[Arrays, dict[str, Array]]:
+def references(folder: Path, manifest: Manifest) -> tuple[Arrays, dict[str, Array]]:
+    """Return the stored inputs, and the answers of the trained network, by name."""
     with (
         (folder / REFERENCE_NAME).open("rb") as file,
         np.load(file, allow_pickle=False) as reference,

@@ -3,15 +3,18 @@ leave.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from hardware_profiles.measure_plan import measure_workloads
+from hardware_profiles.profile_device import CPU_PROVIDER
 from hardware_profiles.runtimes.runtime import Runtime
 from hardware_profiles.target import Target
 from nas.artifacts import fitted_latency, supernet_hash
 from nas.device import run_device
+from nas.exporting import plan
+from nas.exporting.compared import Compared, compare_models
 from nas.exporting.earlier import (
     Timing,
     find_earlier,
@@ -19,7 +22,9 @@ from nas.exporting.earlier import (
     wanted_budgets,
     with_earlier,
 )
-from nas.exporting.folder import companions, licences_of, preprocessing_of, readme, write_folder
+from nas.exporting.engines import Engines, earlier_engines, make_engine
+from nas.exporting.folder import companions, licences_of, preprocessing_of, write_folder
+from nas.exporting.folder_readme import readme
 from nas.exporting.gate import check_preprocessing, check_source, check_state
 from nas.exporting.in_memory import Exported, export_in_memory
 from nas.exporting.manifest import (
@@ -31,8 +36,10 @@ from nas.exporting.manifest import (
     WantedBudget,
 )
 from nas.exporting.model_file import stamped
-from nas.exporting.model_options import ModelOptions
-from nas.exporting.model_set import make_models, measure_further
+from nas.exporting.model_options import PLAIN
+from nas.exporting.model_set import joined, make_models, measure_further
+from nas.exporting.plan_info import GpuSetup
+from nas.exporting.request import PLAIN_REQUEST, ExportRequest
 from nas.exporting.trial import Trial
 from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.results import ExportResult
@@ -51,8 +58,9 @@ def export_subnet(
     predicted_latency_ms: float,
     budget_ms: float | None,
     wanted: WantedBudget | None = None,
-    options: Sequence[ModelOptions] = (),
+    request: ExportRequest = PLAIN_REQUEST,
     runtime: Runtime | None = None,
+    setup: GpuSetup | None = None,
 ) -> tuple[Path, Manifest]:
     """Pass the gate, then write `subnets/ID/` with models, reference outputs and manifest.
 
@@ -63,11 +71,12 @@ def export_subnet(
         budget_ms: what the measurement kept; None where it was made without a budget. A folder that
             is there and kept a tighter one goes on stating that.
         wanted: what a search was asked for, on whatever target.
-        options: further model files, beside the plain one and those that the folder has.
+        request: further files, beside the plain one and those that the folder has.
         runtime: measures those.
+        setup: the GPU that an engine is built on.
 
     Raises:
-        InputError: options that this network or this target has no file for.
+        InputError: what this network or this target has no file for.
         ParityError: supernet, subnet and a file disagree, or a budget is missed; nothing is
             written.
     """
@@ -82,7 +91,7 @@ def export_subnet(
     made_from = _made_from(run, exported, weights, profile_sha256)
     earlier = find_earlier(folder, made_from)
     budgets = wanted_budgets(earlier, wanted)
-    if measured is None and earlier is not None and not options:
+    if measured is None and earlier is not None and request.is_plain:
         # which may state a measurement on another device
         kept = earlier.model_copy(update={"wanted": budgets})
         if kept != earlier:
@@ -92,19 +101,32 @@ def export_subnet(
     score = evaluator.score(exported.subnet, exported.architecture, "validation")
     target = measured[0] if measured else wanted.target if wanted else None
     plain = stamped(exported.model, _properties(trial, score.accuracy, target))
-    models = make_models(trial, plain, options, steps)
+    provider = runtime.target.provider if runtime else CPU_PROVIDER
+    models = make_models(trial, plain, [PLAIN, *request.files], steps, provider)
     check_state(exported.subnet, evaluator.subnet(exported.architecture))
     check_preprocessing(trial, steps)
     budget = tightest_budget(earlier, budget_ms, measured)
-    fresh = [*_measured(measured), *measure_further(trial, models, options, runtime, budget)]
+    fresh = [*_measured(measured), *measure_further(trial, models, request.files, runtime, budget)]
+    compared: Compared | None = None
+    if request.compared and runtime is not None:
+        compared = compare_models(trial, models, request, steps, runtime, budget)
+        models = joined(models, compared.models)
+        fresh += compared.measured
+    engines = Engines()
+    if request.engine is not None and setup is not None:
+        engines = make_engine(trial, plain, request.engine, setup)
+        fresh += engines.measured
     models, known = with_earlier(models, folder, earlier)
+    left = earlier_engines(folder, earlier, models.contents)
+    known += left.measured
     renewed = {(one.file, one.target.id) for one in fresh}
-    files = models.contents | companions(trial)
+    files = {**models.contents, **left.contents, **engines.contents, **companions(trial)}
     manifest = Manifest(
         space=exported.architecture.space,
         architecture_id=exported.architecture.id,
         files=_hashes(files),
         models=models.entries,
+        engines={**left.entries, **engines.entries},
         parity=source | models.parities,
         costs=run.space.layers.costs(run.space.encode(exported.architecture)).row(0),
         metric=evaluator.task.metric,
@@ -114,6 +136,7 @@ def export_subnet(
         test_accuracy=evaluator.score(exported.subnet, exported.architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
         measured=(*fresh, *(one for one in known if (one.file, one.target.id) not in renewed)),
+        precisions=compared.comparison if compared else earlier.precisions if earlier else None,
         budget_ms=budget,
         wanted=budgets,
         inputs={
@@ -136,21 +159,23 @@ def export_architecture(
     run: Run,
     architecture: Architecture,
     inherited_only: bool = False,
-    options: Sequence[ModelOptions] = (),
+    request: ExportRequest = PLAIN_REQUEST,
 ) -> ExportResult:
     """Extract, calibrate, emit, measure and write one subnet, without a budget.
 
     Args:
         inherited_only: take the supernet's weights, also where fine-tuned ones are there.
-        options: further model files.
+        request: further files.
 
     Raises:
-        InputError: options that this network or this target has no file for.
+        MissingExtraError: TensorRT, for an engine, is not installed.
+        InputError: what this network, this target or this machine has no file for.
         ParityError: supernet, subnet and file disagree; nothing is written.
     """
+    setup = plan.gpu_setup() if request.engine else None  # before anything that takes time
     device, inherited = run_device(run), load_inherited(run)
     assert device.runtime is not None  # a run's own profile is of this machine
-    check_target(device.runtime.target, options)
+    check_target(device.runtime.target, request)
     weights = Weights(inherited.supernet, inherited.evaluator)
     if not inherited_only:
         weights = best_weights(run, architecture, inherited)
@@ -165,9 +190,11 @@ def export_architecture(
         profile_sha256=device.profile_sha256,
         predicted_latency_ms=float(latency.predict(run.space.encode(architecture)).mean[0]),
         budget_ms=None,
-        options=options,
+        request=request,
         runtime=device.runtime,
+        setup=setup,
     )
+    comparison = manifest.precisions if request.compared else None
     return ExportResult(
         directory=str(folder),
         files=manifest.files,
@@ -181,19 +208,26 @@ def export_architecture(
         },
         measured_latency_ms=measurement.latency_ms,
         weights=weights.kind,
+        engines={name: one.model_dump(mode="json") for name, one in manifest.engines.items()},
+        precisions=tuple(row.model_dump(mode="json") for row in comparison.rows)
+        if comparison
+        else (),
+        metric=manifest.metric,
+        recommended=comparison.recommended if comparison else None,
+        reason=comparison.reason if comparison else "",
     )
 
 
-def check_target(target: Target, options: Sequence[ModelOptions]) -> None:
+def check_target(target: Target, request: ExportRequest) -> None:
     """Refuse files that cannot be measured on the run's target.
 
     Raises:
         InputError: it runs other files.
     """
-    if options and target.runtime != "onnxruntime":
+    if request.options and target.runtime != "onnxruntime":
         raise InputError(
-            f"{options[0].file_name} runs under ONNX Runtime, and this run's target is {target}; "
-            "profile under onnxruntime, or export without options"
+            f"{request.options[-1].file_name} runs under ONNX Runtime, and this run's target is "
+            f"{target}; profile under onnxruntime, or export without options"
         )
 
 

@@ -3,7 +3,6 @@
 import io
 import shutil
 from collections.abc import Mapping
-from importlib.resources import files as package_files
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from nas.exporting.in_memory import Exported
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
     INPUT_PREFIX,
-    MODEL_NAME,
     OUTPUT_PREFIX,
     PREDICT_NAME,
     PROFILE_NAME,
@@ -24,26 +22,17 @@ from nas.exporting.manifest import (
     SAMPLE_NAME,
     ArchitectureFile,
     ImagePreprocessing,
-    Manifest,
     Preprocessing,
     SequencePreprocessing,
     TokenPreprocessing,
 )
 from nas.exporting.parity import Array
 from nas.exporting.trial import Trial, named_arrays, raw_arrays
-from nas.results import metric_text
 from nas.subnet.evaluator import run_in_batches
 
 NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere; at most
 LEAST_REFERENCES = 2
 REFERENCE_BYTES = 4_000_000
-CONTENTS = {
-    ARCHITECTURE_NAME: "which architecture of which space it is",
-    REFERENCE_NAME: "inputs as the model takes them, with the answers of the trained network",
-    SAMPLE_NAME: "the same inputs as the data held them",
-    PREDICT_NAME: "answers files of one's own",
-    PROFILE_NAME: "measures latency on a device",
-}
 LICENCES = {
     "digits": "handwritten digits of scikit-learn, from the UCI repository: CC BY 4.0",
     "docstrings": "docstrings of installed libraries, each under the licence of its library",
@@ -104,44 +93,6 @@ def licences_of(source: str) -> dict[str, str]:
     """Return the licence notes that are known of a data source."""
     note = LICENCES.get(source.partition(":")[0])
     return {} if note is None else {"data": note}
-
-
-def readme(manifest: Manifest) -> bytes:
-    """Return the README of a folder: its three commands and its files. What is measured later
-    stands in the manifest alone.
-    """
-    metric = manifest.metric
-    told = {
-        "validation": metric_text(metric, manifest.validation_accuracy),
-        "test": metric_text(metric, manifest.test_accuracy),
-    }
-    words = ", ".join(f"{name} {metric} {value}" for name, value in told.items())
-    costs = manifest.costs
-    summary = f"{words}; {costs['macs']:,} MACs, {costs['num_params']:,} parameters."
-    rows = []
-    for name, one in manifest.models.items():
-        batch = "any batch" if one.batch is None else f"batch {one.batch}"
-        takes = "pixels (uint8)" if one.preprocessing == "graph" else "prepared inputs"
-        what = f"{one.format}, {one.precision}, opset {one.opset}, {batch}, takes {takes}"
-        rows.append(f"| `{name}` | {what} |\n")
-    rows += [f"| `{name}` | {what} |\n" for name, what in CONTENTS.items()]
-    target = manifest.measured[0].target if manifest.measured else None
-    settings = ""
-    if target is not None and target.threads > 1:
-        settings += f" --threads {target.threads}"
-    if target is not None and target.batch_size > 1:
-        settings += f" --batch-size {target.batch_size}"
-    licence = "; ".join(f"{name}: {note}" for name, note in manifest.licences.items())
-    template = package_files("nas.exporting").joinpath("deployed.md").read_text(encoding="utf-8")
-    return template.format(
-        architecture_id=manifest.architecture_id,
-        space=manifest.space,
-        summary=summary,
-        model=MODEL_NAME,
-        settings=settings,
-        files="".join(rows),
-        licence=f"Licences of what it was made from: {licence or 'not known; ask whose it was'}.",
-    ).encode()
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

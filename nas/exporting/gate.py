@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from hardware_profiles.profile_device import onnx_session
+from hardware_profiles.profile_device import CPU_PROVIDER, onnx_session
 from nas.data import Inputs
 from nas.exporting.in_memory import Exported
 from nas.exporting.limits import limits_of
@@ -134,16 +134,22 @@ def check_preprocessing(trial: Trial, steps: Preprocessing) -> None:
             )
 
 
-def check_file(model: bytes, options: ModelOptions, trial: Trial) -> Checked:
+def check_file(
+    model: bytes, options: ModelOptions, trial: Trial, provider: str = CPU_PROVIDER
+) -> Checked:
     """Compare a model file with the subnet: real samples at several batch sizes, random ones, and
     the metric of both.
+
+    Args:
+        provider: ONNX Runtime's that answers.
 
     Raises:
         ParityError: it answers differently; the file and what was compared are named.
     """
     name, exported, task = options.file_name, trial.exported, trial.evaluator.task
     precision, classes = options.precision, task.classification
-    session, feeds = onnx_session(model), trial.feeds(options.preprocessing)
+    session = onnx_session(model, provider=provider)
+    feeds = trial.feeds(options.preprocessing)
     parities: dict[str, Parity] = {}
     outputs: dict[str, Array] = {}
     for size in (options.batch,) if options.batch else (1, PARITY_BATCH_SIZE):

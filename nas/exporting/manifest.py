@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hardware_profiles.artifact import Artifact, Frozen
+from hardware_profiles.profile_device import CPU_PROVIDER
 from hardware_profiles.target import Precision, Target
+from nas.exporting.comparison import Comparison
 from nas.exporting.parity import Parity
+from nas.exporting.plan_info import PlanInfo
 from nas.results import WeightsKind
 
 MANIFEST_NAME = "manifest.json"
@@ -107,6 +110,18 @@ class WantedBudget(Frozen):
     budget_ms: float
 
 
+class Conversion(Frozen):
+    """How a file came to another precision than fp32."""
+
+    method: str | None = None  # of calibration, of int8
+    scheme: str | None = None  # of int8: the types that a kind of processor takes
+    kept_float: tuple[str, ...] = ()  # nodes in fp32 although their kind has the precision
+    accuracy_before: float | None = None  # of the fp32 file on the samples it was chosen by
+    accuracy_after: float | None = None
+    num_evaluations: int = 0
+    notes: tuple[str, ...] = ()
+
+
 class ModelFile(Frozen):
     """One model file of the folder."""
 
@@ -122,6 +137,19 @@ class ModelFile(Frozen):
     random_parity: Parity  # likewise on random inputs
     accuracy: float  # of the file, on as many validation samples
     accuracy_difference: float  # the subnet's on the same ones - the file's
+    conversion: Conversion | None = None  # None: in fp32
+    provider: str = CPU_PROVIDER  # ONNX Runtime's that it was proven under
+
+
+class EngineFile(Frozen):
+    """One TensorRT engine of the folder, which runs where its `info` says."""
+
+    source: str  # the ONNX file of the folder that it was built from
+    info: PlanInfo
+    parity: Mapping[str, Parity]  # with the plain file on validation samples, by batch
+    conversion: Conversion | None = None  # of the source
+    build_command: str  # the same with NVIDIA's trtexec, in the folder
+    time_command: str
 
 
 class Manifest(Artifact):
@@ -132,7 +160,8 @@ class Manifest(Artifact):
     space: str
     architecture_id: str
     files: Mapping[str, str]  # SHA-256 by name
-    models: Mapping[str, ModelFile]  # those of the files that answer, by name
+    models: Mapping[str, ModelFile]  # those of the files that ONNX Runtime answers with, by name
+    engines: Mapping[str, EngineFile] = {}  # TensorRT's, by name
     parity: Mapping[str, Parity]
     costs: Mapping[str, int]  # analytic: MACs, parameters, activation bytes
     metric: str = "accuracy"  # what the accuracies measure; greater is better
@@ -142,6 +171,7 @@ class Manifest(Artifact):
     test_accuracy: float
     predicted_latency_ms: float
     measured: tuple[MeasuredLatency, ...]
+    precisions: Comparison | None = None  # side by side, where they were asked for
     budget_ms: float | None  # that the first measurement keeps; None: exported without one
     wanted: tuple[WantedBudget, ...] = ()  # for devices elsewhere, the last one asked for first
     inputs: Mapping[str, InputTensor]  # of the model, by name

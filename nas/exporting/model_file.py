@@ -33,10 +33,10 @@ def make_file(
     preprocessing: Preprocessing,
     size: Sequence[int],
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return the file that options ask for, and its ONNX operators.
+    """Return the file that options ask for, but for their precision, and its ONNX operators.
 
     Args:
-        plain: the stamped file, fp32, of any batch.
+        plain: the stamped file, of any batch; in another precision at the wanted opset already.
         preprocessing: what the manifest states.
         size: (height, width) of the data's images.
 
@@ -58,6 +58,15 @@ def make_file(
     data = bytes(model.SerializeToString())
     operators = check_graph(data)
     return (data if options.format == "onnx" else to_ort(data)), operators
+
+
+def at_opset(plain: bytes, opset: int) -> bytes:
+    """Return a serialised model at another opset.
+
+    Raises:
+        InputError: it cannot be written in that one.
+    """
+    return bytes(_at_opset(onnx.load_from_string(plain), opset).SerializeToString())
 
 
 def _fix_batch(model: Any, batch: int) -> None:

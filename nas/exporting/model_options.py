@@ -10,7 +10,7 @@ from search_spaces import InputError, unknown_name
 FileFormat = Literal["onnx", "ort"]
 Preprocessing = Literal["outside", "graph"]
 
-PRECISIONS: tuple[Precision, ...] = ("fp32",)  # that a file can be made in
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # that a file can be made in
 LEAST_OPSET, GREATEST_OPSET = 16, 26  # that onnx converts to and ONNX Runtime opens
 GREATEST_BATCH = 1024
 
@@ -40,7 +40,8 @@ class ModelOptions:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise InputError(
-                f"expected a precision that files are made in, {known}, got {self.precision}"
+                f"expected a precision that files are made in, {known} (or all), got "
+                f"{self.precision}"
             )
         if self.preprocessing not in get_args(Preprocessing):
             raise unknown_name("preprocessing", self.preprocessing, get_args(Preprocessing))

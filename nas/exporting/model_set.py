@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardware_profiles.measure_plan import measure_workloads
+from hardware_profiles.profile_device import CPU_PROVIDER
 from hardware_profiles.runtimes.runtime import Runtime
 from nas.device import local_runtime
+from nas.exporting.conversions import conversion_of, convert
 from nas.exporting.gate import Checked, check_file
 from nas.exporting.manifest import InputTensor, MeasuredLatency, ModelFile
 from nas.exporting.manifest import Preprocessing as Steps
 from nas.exporting.model_file import make_file
-from nas.exporting.model_options import PLAIN, ModelOptions
+from nas.exporting.model_options import ModelOptions
 from nas.exporting.parity import Parity
 from nas.exporting.pixels import PIXELS_NAME
+from nas.exporting.precisions import Converted
 from nas.exporting.trial import Trial
 from search_spaces.errors import ParityError
 
@@ -27,27 +30,50 @@ class ModelSet:
 
 
 def make_models(
-    trial: Trial, plain: bytes, options: Sequence[ModelOptions], steps: Steps
+    trial: Trial,
+    plain: bytes,
+    options: Sequence[ModelOptions],
+    steps: Steps,
+    provider: str = CPU_PROVIDER,
 ) -> ModelSet:
-    """Make the plain file and those that options ask for, and prove each equal to the subnet.
+    """Make the files that options ask for, and prove each equal to the subnet.
 
     Args:
         plain: the stamped file.
+        provider: ONNX Runtime's, that files of other precisions than fp32 are for.
 
     Raises:
-        InputError: options that this network has no file for.
+        InputError: options that this network has no file for, or the provider none.
         ParityError: a file is not sound, or answers differently.
     """
     found = ModelSet({}, {}, {})
-    for one in dict.fromkeys([PLAIN, *options]):
+    for one in dict.fromkeys(options):
         size = trial.raw.inputs[0].shape[2:]
-        model, operators = make_file(plain, one, steps, size)
-        checked = check_file(model, one, trial)
+        converted = None if one.precision == "fp32" else convert(trial, plain, one, provider)
+        model, operators = make_file(converted.model if converted else plain, one, steps, size)
+        checked = check_file(model, one, trial, provider if converted else CPU_PROVIDER)
         name = one.file_name
-        found.contents[name] = model
-        found.entries[name] = _entry(trial, one, operators, checked)
+        entry = _entry(trial, one, operators, checked)
+        if converted is not None:
+            entry = _with_conversion(entry, converted, provider)
+        found.contents[name], found.entries[name] = model, entry
         found.parities.update(checked.parities)
     return found
+
+
+def joined(*sets: ModelSet) -> ModelSet:
+    """Return all files of several sets; of one name the last one's."""
+    result = ModelSet({}, {}, {})
+    for one in sets:
+        result.contents.update(one.contents)
+        result.entries.update(one.entries)
+        result.parities.update(one.parities)
+    return result
+
+
+def _with_conversion(entry: ModelFile, converted: Converted, provider: str) -> ModelFile:
+    stated = {"conversion": conversion_of(converted), "provider": provider}
+    return entry.model_copy(update=stated)
 
 
 def _entry(
@@ -106,7 +132,7 @@ def measure_further(
                 )
             found.append(
                 MeasuredLatency(
-                    target=target,
+                    target=target.model_copy(update={"precision": one.precision}),
                     latency_ms=timing.latency_ms,
                     noise=timing.noise,
                     file=one.file_name,

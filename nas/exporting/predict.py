@@ -58,7 +58,7 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true")
     asked, manifest = parser.parse_args(), json.loads((here / "manifest.json").read_bytes())
     model, steps, rows = manifest["models"][asked.model], manifest["preprocessing"], []
-    session = onnxruntime.InferenceSession(str(here / asked.model), None, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(here / asked.model), None, [model["provider"]])
     for path in asked.files:
         feeds = prepare(read(path, steps.get("channels")), steps, model["inputs"])
         for i in range(len(next(iter(feeds.values())))):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nas.exporting.checks import (
     check_preprocessing,
     named,
 )
+from nas.exporting.engine_checks import check_engine, check_engine_source
 from nas.exporting.manifest import (
     ARCHITECTURE_NAME,
     MANIFEST_NAME,
@@ -52,11 +54,14 @@ class Verification:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def verify_folder(folder: Path) -> Verification:
+def verify_folder(folder: Path, trust_engines: bool = False) -> Verification:
     """Re-check an exported folder on this machine.
 
     The graphs are looked at only where all hashes match; parity and latency only where they are
     sound; how inputs are made only where parity holds.
+
+    Args:
+        trust_engines: code that version-compatible TensorRT engines carry may run.
 
     Raises:
         InputError: no readable manifest there.
@@ -65,7 +70,9 @@ def verify_folder(folder: Path) -> Verification:
         raise InputError(f"{folder} is no exported folder (no {MANIFEST_NAME} in it)")
     manifest = Manifest.load(folder / MANIFEST_NAME)
     checks = [check_hash(folder, name, digest) for name, digest in manifest.files.items()]
-    missing = (NEEDED | set(manifest.models)) - set(manifest.files)
+    sources = {one.source for one in manifest.engines.values()}
+    answering = set(manifest.models) | set(manifest.engines)
+    missing = (NEEDED | answering | sources) - set(manifest.files)
     if MODEL_NAME not in manifest.models:
         missing.add(MODEL_NAME)
     if missing:
@@ -73,9 +80,15 @@ def verify_folder(folder: Path) -> Verification:
     names = list(manifest.models)
     if all(check.ok for check in checks):
         checks += [_guarded("graph", check_file_graph, folder, manifest, name) for name in names]
+        checks += [
+            _guarded("source", check_engine_source, folder, manifest, name)
+            for name in manifest.engines
+        ]
     if all(check.ok for check in checks):
         checks.append(_guarded("identity", check_identity, folder, manifest))
         checks += [_guarded("parity", check_parity, folder, manifest, name) for name in names]
+        look = partial(check_engine, trusted=trust_engines)
+        checks += [_guarded("parity", look, folder, manifest, name) for name in manifest.engines]
         if all(check.ok for check in checks):
             checks.append(_guarded("preprocessing", check_preprocessing, folder, manifest))
         checks.append(_guarded("latency", _check_latency, folder, manifest))

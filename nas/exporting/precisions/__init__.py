@@ -16,3 +16,5 @@ PRECISIONS: dict[Precision, Callable[[bytes, Arrays, Settings], Converted]] = {
     "bf16": to_bf16,
     "int8": to_int8,
 }
+
+__all__ = ["PRECISIONS", "Converted", "Settings"]

@@ -3,9 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
-
-from hardware_profiles.artifact import Frozen
 from hardware_profiles.profile_device import (
     AGREEMENT,
     CPU_PROVIDER,
@@ -13,47 +10,12 @@ from hardware_profiles.profile_device import (
     measure_models,
 )
 from hardware_profiles.target import Precision
+from nas.exporting.comparison import Comparison, PrecisionRow
 from nas.exporting.precisions.conversion import MAX_DROP, Converted, Evaluate
 from search_spaces import InputError
 
 Measure = Callable[[Sequence[bytes], int, int, str], Sequence[Any]]
 """Measures models in interleaved passes: models, threads, batch size, provider -> timings."""
-
-
-class PrecisionRow(Frozen):
-    """One precision of a model; what is None was not to be had, as `note` says.
-
-    Args:
-        accuracy: a fraction. accuracy_drop: of fp32's, negative where it rose.
-        latency_ms, typical_ms, noise: as `Measurement` defines them.
-        latency_ratio: to fp32's.
-        size_bytes: of the file.
-        kept_float: nodes in fp32 although their kind has the precision.
-        note: why it is not there, or what to know of it; "" otherwise.
-    """
-
-    precision: Precision
-    accuracy: float | None = None
-    accuracy_drop: float | None = None
-    latency_ms: float | None = Field(default=None, gt=0)
-    typical_ms: float | None = Field(default=None, gt=0)
-    noise: float | None = None
-    latency_ratio: float | None = None
-    size_bytes: int | None = None
-    kept_float: tuple[str, ...] = ()
-    note: str = ""
-
-
-class Comparison(Frozen):
-    """All precisions asked for, fp32 first, and the one to take with the reason in words."""
-
-    rows: tuple[PrecisionRow, ...]
-    recommended: Precision
-    reason: str
-
-    def row(self, precision: Precision) -> PrecisionRow:
-        """Return the row of a precision that was asked for."""
-        return next(row for row in self.rows if row.precision == precision)
 
 
 def compare_precisions(
@@ -94,6 +56,7 @@ def compare_precisions(
         _row(models[name], timing, timings[0], accuracies[name], accuracies["fp32"])
         for name, timing in zip(names, timings, strict=True)
     ]
+    rows = [rows[0], *(_judged(row, rows[0], max_drop) for row in rows[1:])]
     recommended, reason = _recommended(rows, max_drop)
     absent = [
         PrecisionRow(precision=name, note=one)
@@ -118,19 +81,29 @@ def _row(one: Converted, timing: Any, base: Any, accuracy: float, exact: float) 
     )
 
 
+def _judged(row: PrecisionRow, base: PrecisionRow, max_drop: float) -> PrecisionRow:
+    assert row.latency_ratio is not None and row.accuracy_drop is not None
+    pays = row.accuracy_drop <= max_drop and 1 - row.latency_ratio > _noise(row, base)
+    return row.model_copy(update={"pays": pays})
+
+
+def _noise(row: PrecisionRow, base: PrecisionRow) -> float:
+    return max(base.noise or 0.0, row.noise or 0.0, AGREEMENT)
+
+
 def _recommended(rows: Sequence[PrecisionRow], max_drop: float) -> tuple[Precision, str]:
     """Return the precision to take and why; `rows` begins with fp32 and is complete."""
     base, passed, refused = rows[0], list[tuple[float, PrecisionRow]](), list[str]()
     for row in rows[1:]:
         assert row.latency_ratio is not None and row.accuracy_drop is not None
-        noise = max(base.noise or 0.0, row.noise or 0.0, AGREEMENT)
         words = (
             f"{row.precision} takes {row.latency_ratio:.2f} of fp32's latency "
-            f"(noise {noise:.0%}) and loses {100 * row.accuracy_drop:.2f} points of accuracy"
+            f"(noise {_noise(row, base):.0%}) and loses {100 * row.accuracy_drop:.2f} points of "
+            "accuracy"
         )
         if row.accuracy_drop > max_drop:
             refused.append(f"{words}, more than {100 * max_drop:.2f}")
-        elif 1 - row.latency_ratio <= noise:
+        elif not row.pays:
             refused.append(f"{words}: not faster by more than the noise")
         else:
             passed.append((row.latency_ratio, row))

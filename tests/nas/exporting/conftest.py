@@ -8,6 +8,7 @@ import torch
 from nas.exporting.export import export_architecture
 from nas.exporting.in_memory import export_in_memory
 from nas.exporting.model_options import ModelOptions
+from nas.exporting.request import ExportRequest
 from nas.run_directory import open_run
 from nas.subnet.evaluator import SubnetEvaluator
 from nas.task import Task
@@ -57,7 +58,9 @@ def further_folder(finished, tmp_path_factory) -> Path:
     shutil.rmtree(run.subnets_path)  # no budget to be missed on a busy machine
     values = dict(run.space.decode(run.space.smallest()[0]).values)
     architecture = run.space.architecture({**values, "resolution": 12})
-    return Path(export_architecture(run, architecture, options=OPTIONS).directory)
+    return Path(
+        export_architecture(run, architecture, request=ExportRequest(files=OPTIONS)).directory
+    )
 
 
 @pytest.fixture

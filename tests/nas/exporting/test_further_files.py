@@ -11,6 +11,7 @@ import nas
 from nas.exporting.export import check_target
 from nas.exporting.manifest import Manifest
 from nas.exporting.model_options import ModelOptions
+from nas.exporting.request import ExportRequest
 from nas.exporting.verify import verify_folder
 from search_spaces import InputError
 
@@ -87,9 +88,9 @@ def test_a_plain_export_leaves_further_files_of_the_same_weights(copied):
 
 def test_files_that_the_target_does_not_run_are_refused(finished):
     target = finished.result.target.model_copy(update={"runtime": "torch-cpu"})
-    check_target(target, [])
+    check_target(target, ExportRequest())
     with pytest.raises(InputError, match=r"model\.ort runs under ONNX Runtime"):
-        check_target(target, [ModelOptions(format="ort")])
+        check_target(target, ExportRequest(files=(ModelOptions(format="ort"),)))
 
 
 REFUSED = {

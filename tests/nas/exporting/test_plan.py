@@ -1,11 +1,10 @@
 """Engines as exported files: our own part without a GPU, all of it on one."""
 
 import sys
-from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -13,7 +12,6 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from hardware_profiles.profile_device import timed
 from hardware_profiles.runtimes.tensorrt import in_half_precision
 from hardware_profiles.runtimes.tensorrt_options import engine_options
 from nas.exporting import plan
@@ -22,6 +20,7 @@ from nas.exporting.plan import build_plan, check_plan, default_timing_cache, gpu
 from search_spaces import InputError, MissingExtraError
 from search_spaces.errors import ParityError
 from tests.contracts.runtime_contract import small_workload
+from tests.nas.exporting.fake_gpu import FakeEngine, pretend_gpu
 from tests.nas.exporting.test_plan_info import H200, here
 
 HAS_GPU = torch.version.cuda is not None and torch.cuda.is_available()
@@ -30,56 +29,10 @@ SAMPLES = {"input": np.random.default_rng(0).standard_normal((9, 3, 12, 12)).ast
 RANGE = {"batch": {"least": 1, "typical": 2, "most": 4}}
 
 
-class FakeEngine:
-    """Answers as ONNX Runtime does, but for `error`; refuses batches beyond 4."""
-
-    error = 0.0
-    asked: list[tuple[str, object]]
-
-    def __init__(self, trt, log, engine, device):
-        self.engine = engine
-
-    def run(self, samples, batch_size):
-        assert batch_size <= 4
-        self.asked.append(("run", batch_size))
-        found = run_onnx(self.engine, samples, batch_size)
-        return {name: one + self.error for name, one in found.items()}
-
-    def timer(self, shapes, *, graph):
-        self.asked.append(("graph" if graph else "launched", shapes["input"]))
-        return nullcontext(timed(lambda: sum(range(100))))
-
-
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU that is not there: the library, torch's part and the measuring are stood in for."""
-    FakeEngine.asked = []
-    built: list[object] = []
-    monkeypatch.setattr(plan, "gpu_setup", lambda: H200)
-    monkeypatch.setattr(plan, "import_tensorrt", lambda purpose: SimpleNamespace())
-    monkeypatch.setattr(plan, "cuda_device", lambda purpose: torch.device("cpu"))
-    monkeypatch.setattr(
-        plan, "error_log", lambda trt: SimpleNamespace(last=lambda: "it was damaged")
-    )
-    monkeypatch.setattr(plan, "start_runtime", lambda trt, log: None)
-    monkeypatch.setattr(plan, "Engine", FakeEngine)
-    monkeypatch.setattr(plan, "BUDGET_PASSES", 2)
-
-    def build(trt, log, model, options, specs):
-        built.append(options)
-        return model
-
-    def load(runtime, serialised, *, host_code):
-        built.append(host_code)
-        return serialised or None
-
-    def target(settings, device, runtime, version, notes, provider):
-        return (runtime, version, provider, settings.batch_size, settings.precision)
-
-    monkeypatch.setattr(plan, "build_engine", build)
-    monkeypatch.setattr(plan, "deserialize", load)
-    monkeypatch.setattr(plan, "cuda_target", target)
-    return SimpleNamespace(built=built)
+    """A GPU that is not there."""
+    return pretend_gpu(monkeypatch)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -105,11 +58,21 @@ def test_answers_are_compared_at_the_ends_of_the_range_and_between():
     assert list(made.parity) == ["batch 3"]
 
 
+def words_of(target):
+    return (
+        target.runtime,
+        target.runtime_version,
+        target.provider,
+        target.batch_size,
+        target.precision,
+    )
+
+
 @pytest.mark.usefixtures("gpu")
 def test_it_is_timed_both_ways_at_the_typical_batch():
     made = build_plan(MODEL, SAMPLES, "fp32", engine_options(RANGE))
-    assert made.graph[0] == ("tensorrt", "10.16.1.11", "cuda-graphs", 2, "fp32")
-    assert made.launched[0] == ("tensorrt", "10.16.1.11", "launches", 2, "fp32")
+    assert words_of(made.graph[0]) == ("tensorrt", "10.16.1.11", "cuda-graphs", 2, "fp32")
+    assert words_of(made.launched[0]) == ("tensorrt", "10.16.1.11", "launches", 2, "fp32")
     assert made.graph[1].latency_ms > 0
     timed_ones = {one for one in FakeEngine.asked if one[0] != "run"}
     assert timed_ones == {("graph", (2, 3, 12, 12)), ("launched", (2, 3, 12, 12))}
@@ -158,7 +121,7 @@ def test_files_in_half_precision_become_engines_too():
     near = partial(_loose_compare, limit=0.02)
     made = build_plan(half, samples, "fp16", engine_options(RANGE), compare=near)
     assert made.info.precision == "fp16"
-    assert made.graph[0][-1] == "fp16"
+    assert made.graph[0].precision == "fp16"
 
 
 def bf16_product():
