@@ -37,6 +37,7 @@ OPERATORS = frozenset(
         "Flatten",
         "Floor",
         "Gather",
+        "Gelu",
         "Gemm",
         "GlobalAveragePool",
         "Greater",

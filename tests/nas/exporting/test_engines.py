@@ -1,4 +1,4 @@
-"""TensorRT engines in exported folders: all but the engine itself without a GPU, the rest on one."""
+"""TensorRT engines in exported folders: without a GPU all around the engine, on one the engine."""
 
 import json
 import shutil
