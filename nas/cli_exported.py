@@ -44,13 +44,10 @@ def _show_precisions(result: "ExportResult") -> None:
     from nas.exporting.folder_readme import cells_of
 
     table = Table(title="precisions", title_justify="left")
-    for name in ("precision", result.metric, "ms", "of fp32's", "bytes", "", "note"):
-        left = name in ("precision", "", "note")
+    for name in ("precision", result.metric, "ms", "of fp32's", "bytes", "file", "note"):
+        left = name in ("precision", "file", "note")
         table.add_column(name, justify="left" if left else "right", overflow="fold")
-    kept = {entry["precision"] for entry in result.models.values()}
     for stated in result.precisions:
-        row = PrecisionRow.model_validate(stated)
-        *cells, note = cells_of(row, result.metric)
-        table.add_row(*cells, "kept" if row.precision in kept else "not kept", note)
+        table.add_row(*cells_of(PrecisionRow.model_validate(stated), result.metric))
     print_table(table)
     typer.echo(f"take {result.recommended}: {result.reason}")

@@ -76,6 +76,11 @@ def compare_models(
             measure=measure_models,
         )
     stay = [name for name in found if name in request.named or comparison.row(name).pays]
+    left = {one.precision: one.file_name for one in request.compared if one.precision in stay}
+    if first == PLAIN:
+        left["fp32"] = PLAIN.file_name
+    rows = [row.model_copy(update={"file": left.get(row.precision)}) for row in comparison.rows]
+    comparison = comparison.model_copy(update={"rows": tuple(rows)})
     latencies = tuple(
         _measured(runtime, one, comparison.row(one.precision))
         for one in request.compared

@@ -16,6 +16,7 @@ class PrecisionRow(Frozen):
         size_bytes: of the file.
         kept_float: nodes in fp32 although their kind has the precision.
         pays: it is faster than fp32 by more than the noise and loses no more accuracy than allowed.
+        file: that was left in a folder; None where it was not.
         note: why it is not there, or what to know of it; "" otherwise.
     """
 
@@ -29,6 +30,7 @@ class PrecisionRow(Frozen):
     size_bytes: int | None = None
     kept_float: tuple[str, ...] = ()
     pays: bool = False
+    file: str | None = None
     note: str = ""
 
 

@@ -91,22 +91,24 @@ def describe_conversion(conversion: Conversion, metric: str) -> str:
 def _precisions(comparison: Comparison, metric: str) -> str:
     lines = [
         "Precisions side by side, on validation samples and where the folder was made:\n\n",
-        f"| precision | {metric} | ms | of fp32's | bytes | |\n|---|---|---|---|---|---|\n",
+        f"| precision | {metric} | ms | of fp32's | bytes | file | |\n",
+        f"{'|---' * 7}|\n",
     ]
     lines += [f"| {' | '.join(cells_of(row, metric))} |\n" for row in comparison.rows]
     return "".join([*lines, f"\nTake {comparison.recommended}: {comparison.reason}.\n"])
 
 
 def cells_of(row: PrecisionRow, metric: str) -> list[str]:
-    """Return a row as words: precision, accuracy, latency, its ratio, size, note."""
+    """Return a row as words: precision, accuracy, latency, its ratio, size, file, note."""
     if row.accuracy is None or row.latency_ms is None or row.latency_ratio is None:
-        return [row.precision, "", "", "", "", row.note]
+        return [row.precision, "", "", "", "", "not left", row.note]
     return [
         row.precision,
         metric_text(metric, row.accuracy),
         f"{row.latency_ms:.4g}",
         f"{row.latency_ratio:.2f}",
         f"{row.size_bytes:,}",
+        row.file or "not left",
         row.note,
     ]
 

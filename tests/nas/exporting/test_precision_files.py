@@ -74,6 +74,8 @@ def test_the_file_that_pays_is_left_and_recommended(every):
     assert set(precisions) == {"fp32", "fp16", "bf16", "int8"}
     assert [name for name, row in precisions.items() if row["pays"]] == ["int8"]
     assert not list(every.folder.glob("*fp16*"))
+    files = [precisions[name]["file"] for name in ("fp32", "fp16", "int8")]
+    assert files == ["model.onnx", None, "model.int8.onnx"]
 
 
 def test_a_precision_that_the_target_lacks_is_a_row_with_the_reason(every):
