@@ -28,11 +28,11 @@ from hardware_profiles.onnx_operations import (
 )
 from hardware_profiles.onnx_operations.call import Read, constant_array
 from hardware_profiles.onnx_operations.convolution import BatchNorm, Convolution, emit_convolution
+from hardware_profiles.operators import OPSET
 from hardware_profiles.profile_device import SHAPES_KEY
 from search_spaces import TensorSpec
 
-OPSET = 17  # with IR 8, what old runtimes load
-IR_VERSION = 8
+IR_VERSION = 8  # with opset 17, what old runtimes load
 BATCH_NAME = "batch"
 DTYPES = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
 

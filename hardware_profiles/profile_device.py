@@ -5,6 +5,7 @@ goes into kits, and the engine measures with it too.
 
     python profile_device.py --threads 1 --minutes 20        # beside kit.json and models.zip
     python profile_device.py --models model.onnx other.onnx  # a few files, side by side
+    python profile_device.py --models model.onnx --out result.json  # to be imported elsewhere
 
 How it measures: passes go over all networks, each pass in a new random order, so that a slow moment
 of the machine hits different networks in different passes. A visit opens the network, warms it up,
@@ -936,12 +937,46 @@ def write_result(
         ],
     }
     result["sha256"] = checksum(result)
+    _write_json(out, result)
+
+
+def _write_json(out: Path, result: Mapping[str, Any]) -> None:
     temporary = out.with_name(out.name + ".tmp")
     with temporary.open("w") as file:
         file.write(json.dumps(result, indent=1))
         file.flush()
         os.fsync(file.fileno())
     os.replace(str(temporary), str(out))
+
+
+def write_models_result(
+    out: Path,
+    models: Mapping[str, bytes],
+    target: Mapping[str, Any],
+    measurements: Iterable[Measurement],
+) -> None:
+    """Write what was measured of a few files (by name), with their hashes."""
+    result: Dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "models-result",
+        "target": target,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "items": [
+            {
+                "id": name,
+                "file_sha256": hashlib.sha256(data).hexdigest(),
+                "latency_ms": measured.latency_ms,
+                "noise": measured.noise,
+                "disagreement": measured.disagreement,
+                "wall_ms": measured.wall_ms,
+                "visits": measured.visits,
+                "resident_bytes": measured.resident_bytes,
+            }
+            for (name, data), measured in zip(models.items(), measurements)
+        ],
+    }
+    result["sha256"] = checksum(result)
+    _write_json(out, result)
 
 
 def checksum(result: Mapping[str, Any]) -> str:
@@ -1037,11 +1072,24 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _time_models(settings: argparse.Namespace) -> int:
+    out = settings.out
+    if out is not None and out.is_dir():
+        raise DeviceError(f"expected --out as a file, {out} is a folder")
+    names = [Path(model).name for model in settings.models]
+    if out is not None and len(set(names)) < len(names):
+        raise DeviceError("with --out, expected model files of different names")
     measurements = measure_models(
         settings.models, settings.threads, settings.batch_size, settings.provider
     )
     for model, measured in zip(settings.models, measurements):
         print("%s  %.4f ms, noise %.1f %%" % (model, measured.latency_ms, 100 * measured.noise))
+    if out is not None:
+        target = describe_target(
+            settings.threads, settings.batch_size, settings.provider, settings.cores
+        )
+        models = {name: Path(path).read_bytes() for name, path in zip(names, settings.models)}
+        write_models_result(out, models, target, measurements)
+        print(out)
     return 0
 
 

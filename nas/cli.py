@@ -5,16 +5,18 @@ Heavy imports wait for the command that needs them, so that `nas --help` answers
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from nas.cli_bench import bench_app
+from nas.cli_export import export, measured, verify
 from nas.cli_network import elasticize, one_shot
 from nas.cli_profile import compare, devices, profile_app
 from nas.cli_proxies import proxies
+from nas.cli_results import FAILED, fail_without_subnet, read_budget, show_result
 from nas.cli_train import (
     Model,
     Out,
@@ -29,7 +31,7 @@ from nas.terminal import Json, print_json, print_rows, print_table
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
 if TYPE_CHECKING:
-    from nas.results import RunResult, SearchResult
+    pass
 
 app = typer.Typer(
     name="nas",
@@ -48,11 +50,14 @@ app.command()(proxies)
 app.command()(train)
 app.command()(finetune)
 app.command()(audit)
+app.command()(export)
+app.command()(verify)
+app.command()(measured)
 app.command("import-weights")(import_weights)
 app.command()(elasticize)
 app.command("one-shot")(one_shot)
 
-FAILED, BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
+BAD_INPUT, MISSING_EXTRA, UNFINISHED, INTERRUPTED = 2, 3, 4, 130
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
@@ -140,9 +145,9 @@ def run_command(
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
-        _show_result(result, result.report_path)
+        show_result(result, result.report_path)
         _show_seconds(result.seconds)
-    _fail_without_subnet([result])
+    fail_without_subnet([result])
 
 
 @app.command()
@@ -211,7 +216,7 @@ def search(
 
     read_run_file(run)  # before what takes seconds to import
     given = {
-        "budget": None if latency_ms is None else _budget(latency_ms),
+        "budget": None if latency_ms is None else read_budget(latency_ms),
         "max_macs": max_macs,
         "max_params": max_params,
         "max_activation_bytes": max_activation_bytes,
@@ -234,8 +239,8 @@ def search(
     if as_json:
         print_json(result.to_json())
     else:
-        _show_result(result)
-    _fail_without_subnet([result])
+        show_result(result)
+    fail_without_subnet([result])
 
 
 def _function_limit(text: str) -> tuple[str, float]:
@@ -250,93 +255,7 @@ def _device_budget(text: str) -> tuple[str, float | str]:
     name, equals, budget = text.rpartition("=")
     if not equals or not name:
         raise InputError(f"expected --also DEVICE=BUDGET (pixel3=20, or pixel3=50%), got {text!r}")
-    return name, _budget(budget)
-
-
-@app.command()
-def export(
-    run: RunPath,
-    architecture: Annotated[
-        str | None,
-        typer.Argument(metavar="ARCH", help='Id, "smallest", "largest", JSON file or text.'),
-    ] = None,
-    budgets: Annotated[
-        str | None, typer.Option(help="Search and export one subnet for each: 1,2,4 or 20%,50%.")
-    ] = None,
-    front: Annotated[bool, typer.Option(help="Export the whole front of the last search.")] = False,
-    inherited: Annotated[
-        bool, typer.Option("--inherited", help="The supernet's weights, also of fine-tuned ones.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Export subnets as ONNX folders that were proven equal and measured.
-
-    Example: nas export runs/digits largest
-    """
-    if sum((architecture is not None, budgets is not None, front)) != 1:
-        raise InputError("expected one of ARCH, --budgets and --front")
-    if budgets is not None and inherited:
-        raise InputError(
-            "--inherited goes with ARCH and --front: a search takes fine-tuned weights"
-        )
-    from nas.run_file import read_run_file
-
-    read_run_file(run)  # before what takes seconds to import
-    if budgets is not None:
-        _export_budgets(run, budgets.split(","), as_json)
-        return
-    from nas import pipeline
-    from nas.run_directory import open_run
-
-    opened = open_run(run)  # once, for all of them
-    names = pipeline.front_ids(opened) if front else [str(architecture)]
-    results = [pipeline.export(opened, name, inherited=inherited) for name in names]
-    if as_json:
-        rows = [result.model_dump(mode="json") for result in results]
-        print_json({"exports": rows} if front else rows[0])
-        return
-    for result in results:
-        words = f"{result.measured_latency_ms:.4f} ms measured, {result.weights} weights"
-        typer.echo(f"{result.directory}  {words}")
-
-
-def _export_budgets(run: Path, budgets: list[str], as_json: bool) -> None:
-    from nas.config import check_budget
-
-    wanted = [_budget(text) for text in budgets]
-    for budget in wanted:
-        check_budget(budget)
-    from nas import pipeline
-    from nas.run_directory import open_run
-
-    opened = open_run(run)  # once, for all of them
-    results = [pipeline.search(opened, budget) for budget in wanted]
-    if as_json:
-        print_json({"searches": [result.to_json() for result in results]})
-    for result in [] if as_json else results:
-        _show_result(result)
-    _fail_without_subnet(results)
-
-
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An exported folder.")],
-    as_json: Json = False,
-) -> None:
-    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget.
-
-    Example: nas verify runs/digits/subnets/5d310b87c6
-    """
-    from nas.exporting.verify import verify_folder
-
-    verification = verify_folder(folder)
-    if as_json:
-        print_json(verification.to_json())
-    else:
-        for check in verification.checks:
-            typer.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}")
-    if not verification.ok:
-        raise typer.Exit(FAILED)
+    return name, read_budget(budget)
 
 
 @app.command()
@@ -394,69 +313,6 @@ def doctor(as_json: Json = False) -> None:
         print_json(diagnosis)
     else:
         print_table(doctor_table(diagnosis))
-
-
-def _budget(text: str) -> float | str:
-    """Read a budget: milliseconds as a number, a share as it is."""
-    if text.strip().endswith("%"):
-        return text.strip()
-    try:
-        return float(text)
-    except ValueError:
-        return text  # refused, with the way out, where budgets are checked
-
-
-def _fail_without_subnet(results: "Sequence[SearchResult | RunResult]") -> None:
-    """Exit with 1 where a search found nothing that keeps its budget."""
-    if any(result.winner is None and result.candidate is None for result in results):
-        raise typer.Exit(FAILED)
-
-
-def _show_result(result: "SearchResult | RunResult", report_path: str | None = None) -> None:
-    from nas.results import metric_text
-
-    winner, miss, candidate = result.winner, result.closest_miss, result.candidate
-    metric = result.metric
-    rows = [("budget", f"{result.budget_ms:.4g} ms")]
-    if winner is not None:
-        rows += [
-            ("chosen subnet", winner.architecture_id),
-            (f"test {metric}", metric_text(metric, winner.test_accuracy)),
-            (f"validation {metric}", metric_text(metric, winner.validation_accuracy)),
-            ("predicted latency", f"{winner.predicted_latency_ms:.4f} ms"),
-            ("measured latency", f"{winner.measured_latency_ms:.4f} ms"),
-            ("margin", f"{1 - winner.measured_latency_ms / result.budget_ms:.1%} of the budget"),
-            ("weights", winner.weights),
-            ("model", winner.model_path),
-        ]
-    elif candidate is not None:
-        upper = f"{candidate.predicted_upper_ms:.4f} ms"
-        rows += [
-            ("candidate", candidate.architecture_id),
-            (f"test {metric}", metric_text(metric, candidate.test_accuracy)),
-            (f"validation {metric}", metric_text(metric, candidate.validation_accuracy)),
-            ("predicted latency", f"{candidate.predicted_latency_ms:.4f} ms, upper bound {upper}"),
-            ("measured latency", f"not measured: {result.target} is not this machine"),
-            ("weights", candidate.weights),
-            ("model", candidate.model_path),
-            ("measure it there", "python profile_device.py --models model.onnx (from a kit)"),
-        ]
-    elif miss is not None:
-        rows += [
-            ("chosen subnet", "none: no measured subnet keeps the budget"),
-            ("closest miss", miss.architecture_id),
-            ("measured latency", f"{miss.measured_latency_ms:.4f} ms, noise {miss.noise:.1%}"),
-            (f"validation {metric}", metric_text(metric, miss.validation_accuracy)),
-        ]
-    for name, other in getattr(result, "also", {}).items():
-        words = f"budget {other.budget_ms:.4g} ms"
-        if other.predicted_ms is not None:
-            words += f", predicted {other.predicted_ms:.4f}, upper bound"
-            words += f" {other.predicted_upper_ms:.4f} ms"
-        rows.append((f"on {name}", words))
-    if report_path is not None:
-        rows.append(("report", report_path))
-    print_rows(rows)
 
 
 def _show_seconds(seconds: Mapping[str, float]) -> None:

@@ -3,18 +3,20 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from hardware_profiles.profile_device import processor_name
+from hardware_profiles.runtimes.nvidia_driver import driver_version
 
 REQUIRED = ("torch", "numpy", "scikit-learn", "pymoo", "onnx", "onnxruntime", "safetensors")
 EXTRAS = {
     "data": ("datasets pillow", "Hugging Face datasets: hub names, parquet files, image folders"),
     "tensorboard": ("tensorboard", "curves of a training while it runs (training.tensorboard)"),
-    "tensorrt": ("tensorrt", "profiles under TensorRT, on an NVIDIA GPU"),
+    "tensorrt": ("tensorrt", "profiles and exported engines of TensorRT, on an NVIDIA GPU"),
     "energy": ("nvidia-ml-py", "energy of a run in profiles, on an NVIDIA GPU"),
 }
 
@@ -33,7 +35,20 @@ def diagnose() -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "can_profile": _providers(),
+        "tensorrt_export_lacks": tensorrt_export_lacks(),
     }
+
+
+def tensorrt_export_lacks() -> list[str]:
+    """Name what is not here that exporting TensorRT engines needs; nothing is imported for it."""
+    lacks = []
+    if _version("tensorrt") is None and find_spec("tensorrt") is None:
+        lacks.append('the extra "tensorrt": pip install "supernet-engine[tensorrt]"')
+    if driver_version() == "unknown":
+        lacks.append("an NVIDIA GPU with its driver")
+    if (_version("torch") or "+cpu").endswith("+cpu"):
+        lacks.append("a torch that is built with CUDA")
+    return lacks
 
 
 def _version(library: str) -> str | None:
@@ -65,5 +80,7 @@ def doctor_table(diagnosis: dict[str, Any]) -> Table:
         install = f"missing: pip install {about['needs']} adds {about['adds']}"
         table.add_row(f"extra {extra}", escape(about["version"] or install))
     table.add_row("this machine", f"{diagnosis['device']}, {diagnosis['cpus']} CPUs")
+    lacks = "; ".join(diagnosis["tensorrt_export_lacks"])
+    table.add_row("TensorRT export", escape(f"lacks {lacks}" if lacks else "possible"))
     table.add_row("can profile", ", ".join(diagnosis["can_profile"]) or "nothing")
     return table

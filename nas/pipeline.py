@@ -24,7 +24,7 @@ from nas.artifacts import (
     subnet_evaluator,
     supernet_hash,
 )
-from nas.config import Recipe, load_recipe
+from nas.config import Recipe, check_budget, load_recipe
 from nas.device import run_device
 from nas.dry_running import STEPS, DryRun, try_training
 from nas.elastic_networks import (
@@ -33,7 +33,10 @@ from nas.elastic_networks import (
     is_network_folder,
     write_network,
 )
+from nas.exporting import plan
 from nas.exporting.export import export_architecture
+from nas.exporting.family import FamilyMember, member_of_folder, members_of_searches, save_family
+from nas.exporting.request import read_request
 from nas.exporting.verify import Verification, verify_folder
 from nas.finetuning.audit import AuditReport, audit_run
 from nas.finetuning.fine_tuned import fine_tune
@@ -520,7 +523,11 @@ def search(
 
 
 def export(
-    where: RunLike, architecture: str | Architecture, *, inherited: bool = False
+    where: RunLike,
+    architecture: str | Architecture,
+    *,
+    inherited: bool = False,
+    **options: Any,
 ) -> ExportResult:
     """Export one subnet of a run as a verified folder, with its fine-tuned weights where it has
     them.
@@ -529,15 +536,55 @@ def export(
         architecture: itself, an id (or its beginning) that the run knows, "smallest", "largest", a
             JSON file or the family's text form.
         inherited: take the supernet's weights in any case.
+        options: of a further model file beside the plain one (`nas.exporting.model_options`):
+            format, precision (one, several as "fp16,int8", or "all" of them side by side), batch,
+            opset, preprocessing. With format "tensorrt" an engine (`nas.exporting.request`):
+            precision, opset, batch_range, workspace_mb, version_compatible, hardware_compatible.
 
     Raises:
-        InputError: no such architecture; the nearest known ids are named.
+        MissingExtraError: TensorRT, for an engine, is not installed.
+        InputError: no such architecture, the nearest known ids are named; options that files
+            cannot have, or that this machine has no file for.
     """
+    request = read_request(options)
+    if request.engine is not None:
+        plan.gpu_setup()  # before a run is read
     this = open_run(where)
     with this.stage("export"):
         if not isinstance(architecture, Architecture):
             architecture = find_architecture(this, architecture)
-        return export_architecture(this, architecture, inherited)
+        return export_architecture(this, architecture, inherited, request)
+
+
+def export_budgets(
+    where: RunLike, budgets: Sequence[float | str]
+) -> tuple[list[SearchResult], tuple[FamilyMember, ...]]:
+    """Search and export one subnet for every budget, and write their table, `family.csv`.
+
+    Raises:
+        InputError: a bad budget; nothing is searched.
+        InfeasibleError: one that nothing reaches.
+    """
+    for budget in budgets:
+        check_budget(budget)
+    this = open_run(where)
+    results = [search(this, budget) for budget in budgets]
+    return results, save_family(this, members_of_searches(results))
+
+
+def export_front(
+    where: RunLike, *, inherited: bool = False, **options: Any
+) -> tuple[list[ExportResult], tuple[FamilyMember, ...]]:
+    """Export the whole front of the last search, and write its table, `family.csv`.
+
+    Raises:
+        InputError: nothing was searched yet; otherwise as `export`.
+    """
+    read_request(options)
+    this = open_run(where)
+    results = [export(this, name, inherited=inherited, **options) for name in front_ids(this)]
+    folders = [Path(result.directory) for result in results]
+    return results, save_family(this, map(member_of_folder, folders))
 
 
 def front_ids(where: RunLike) -> list[str]:
@@ -550,9 +597,13 @@ def front_ids(where: RunLike) -> list[str]:
     return [member.architecture_id for member in front.members]
 
 
-def verify(folder: Path | str) -> Verification:
-    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget."""
-    return verify_folder(Path(folder))
+def verify(folder: Path | str, *, trust_engines: bool = False) -> Verification:
+    """Re-check an exported folder: hashes, graph, parity, measured latency against its budget.
+
+    Args:
+        trust_engines: code that version-compatible TensorRT engines carry may run.
+    """
+    return verify_folder(Path(folder), trust_engines)
 
 
 def report(where: RunLike, beside: Sequence[RunLike] = ()) -> Path:

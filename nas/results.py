@@ -151,3 +151,9 @@ class ExportResult(Frozen):
     parity: Mapping[str, Mapping[str, float | None]]
     measured_latency_ms: float
     weights: WeightsKind = "inherited"
+    models: Mapping[str, Mapping[str, Any]] = {}  # as the manifest has them
+    engines: Mapping[str, Mapping[str, Any]] = {}  # TensorRT's, likewise
+    metric: str = "accuracy"  # what the accuracies measure
+    precisions: tuple[Mapping[str, Any], ...] = ()  # side by side, where they were asked for
+    recommended: str | None = None  # of those
+    reason: str = ""  # why

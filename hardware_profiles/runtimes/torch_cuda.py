@@ -4,12 +4,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from hardware_profiles.profile_device import Timer, describe_machine, processor_name
+from hardware_profiles.runtimes.nvidia_driver import driver_version
 from hardware_profiles.runtimes.runtime import RuntimeSettings, Workload
 from hardware_profiles.runtimes.torch_network import DTYPES, check_settings, load
 from hardware_profiles.target import Target
@@ -19,6 +19,7 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 WARM_UP_SECONDS = 0.2  # as trtexec: an idle GPU needs it to raise its clocks
 EAGER_RUNS = 3  # before the capture: libraries choose their kernels and take their memory
 PROVIDER = "cuda-graphs"
+LAUNCHED = "launches"  # every run anew
 
 
 class TorchCuda:
@@ -81,7 +82,12 @@ def cuda_device(runtime: str) -> torch.device:
 
 
 def cuda_target(
-    settings: RuntimeSettings, device: torch.device, runtime: str, version: str, notes: str
+    settings: RuntimeSettings,
+    device: torch.device,
+    runtime: str,
+    version: str,
+    notes: str,
+    provider: str = PROVIDER,
 ) -> Target:
     """Describe a runtime on a GPU; the CPU beside it only launches."""
     machine = describe_machine(settings.cores)
@@ -92,7 +98,7 @@ def cuda_target(
         host=processor_name(),
         runtime=runtime,
         runtime_version=version,
-        provider=PROVIDER,
+        provider=provider,
         precision=settings.precision,
         batch_size=settings.batch_size,
         cores=machine["cores"],
@@ -103,14 +109,6 @@ def cuda_target(
             f"compute capability {properties.major}.{properties.minor}, {notes}"
         ),
     )
-
-
-def driver_version(module: Path = Path("/sys/module/nvidia/version")) -> str:
-    """Return the version of NVIDIA's kernel module, "unknown" where it cannot be read."""
-    try:
-        return module.read_text(encoding="utf-8").strip()
-    except OSError:
-        return "unknown"
 
 
 @contextmanager
@@ -148,13 +146,54 @@ def captured(enqueue: Callable[[], object], device: torch.device) -> Iterator[Ti
         return wall, own
 
     try:
-        spent = 0
-        while spent < WARM_UP_SECONDS * 1e9:
-            spent += sum(timer(1)[0])
+        _warm_up(timer)
         yield timer
     finally:
         stream.synchronize()
         graph.reset()
+
+
+@contextmanager
+def launched(enqueue: Callable[[], object], device: torch.device) -> Iterator[Timer]:
+    """Time what `enqueue` puts on torch's current stream, launched anew for every run.
+
+    The own times are between two events around the work, where launching that is slower than the
+    work shows; the wall times are of all launches and waiting for their end.
+    """
+    cuda: Any = torch.cuda  # whose classes are not typed
+    stream = cuda.Stream(device)
+    start, end = (cuda.Event(enable_timing=True) for _ in range(2))
+
+    def timer(n: int) -> tuple[list[int], list[int]]:
+        wall, own = [], []
+        with (
+            torch.cuda.device(device),
+            torch.inference_mode(),
+            ieee_arithmetic(),
+            torch.cuda.stream(stream),
+        ):
+            for _ in range(n):
+                began = time.perf_counter_ns()
+                start.record(stream)
+                enqueue()
+                end.record(stream)
+                stream.synchronize()
+                wall.append(time.perf_counter_ns() - began)
+                own.append(max(round(start.elapsed_time(end) * 1e6), 1))
+        return wall, own
+
+    stream.wait_stream(torch.cuda.current_stream(device))
+    _warm_up(timer)
+    try:
+        yield timer
+    finally:
+        stream.synchronize()
+
+
+def _warm_up(timer: Timer) -> None:
+    spent = 0
+    while spent < WARM_UP_SECONDS * 1e9:
+        spent += sum(timer(1)[0])
 
 
 @contextmanager

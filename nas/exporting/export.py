@@ -1,93 +1,51 @@
-"""A subnet leaves as a folder whose model was proven equal to it and timed; or it does not
+"""A subnet leaves as a folder whose models were proven equal to it and timed; or it does not
 leave.
 """
 
-import io
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import onnx
-import torch
-from torch import fx
-
-from hardware_profiles.artifact import write_atomic
 from hardware_profiles.measure_plan import measure_workloads
-from hardware_profiles.onnx_graph import onnx_model
+from hardware_profiles.profile_device import CPU_PROVIDER
+from hardware_profiles.runtimes.runtime import Runtime
 from hardware_profiles.target import Target
 from nas.artifacts import fitted_latency, supernet_hash
-from nas.data import Dataset, Inputs
 from nas.device import run_device
-from nas.exporting.gate import Exported, check_parity, named_arrays
+from nas.exporting import plan
+from nas.exporting.compared import Compared, compare_models
+from nas.exporting.earlier import (
+    Timing,
+    find_earlier,
+    tightest_budget,
+    wanted_budgets,
+    with_earlier,
+)
+from nas.exporting.engines import Engines, earlier_engines, make_engine
+from nas.exporting.folder import companions, licences_of, preprocessing_of, write_folder
+from nas.exporting.folder_readme import readme
+from nas.exporting.gate import check_preprocessing, check_source, check_state
+from nas.exporting.in_memory import Exported, export_in_memory
 from nas.exporting.manifest import (
-    ARCHITECTURE_NAME,
-    INPUT_PREFIX,
     MANIFEST_NAME,
-    MODEL_NAME,
-    OUTPUT_PREFIX,
-    REFERENCE_NAME,
-    ArchitectureFile,
-    ImagePreprocessing,
+    README_NAME,
     InputTensor,
     Manifest,
     MeasuredLatency,
-    Preprocessing,
-    SequencePreprocessing,
-    TokenPreprocessing,
+    WantedBudget,
 )
+from nas.exporting.model_file import stamped
+from nas.exporting.model_options import PLAIN
+from nas.exporting.model_set import joined, make_models, measure_further
+from nas.exporting.plan_info import GpuSetup
+from nas.exporting.request import PLAIN_REQUEST, ExportRequest
+from nas.exporting.trial import Trial
 from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.results import ExportResult
 from nas.run_directory import Run, library_versions
-from nas.subnet.evaluator import SubnetEvaluator, run_in_batches
-from search_spaces import Architecture
-from search_spaces.layer_kind import TensorSpec
-
-NUM_REFERENCES = 32  # stored inputs and outputs, for `nas verify` anywhere; at most
-LEAST_REFERENCES = 2
-REFERENCE_BYTES = 4_000_000
-
-
-class Timing(Protocol):
-    """What was measured of a model file."""
-
-    @property
-    def latency_ms(self) -> float:
-        """The least window median."""
-
-    @property
-    def noise(self) -> float:
-        """(Typical pass - latency) / latency."""
-
-    def keeps(self, budget_ms: float) -> bool:
-        """Tell whether the typical pass is within a budget."""
-
-
-def to_onnx(
-    subnet: fx.GraphModule,
-    architecture: Architecture,
-    inputs: Mapping[str, TensorSpec],
-    outputs: Sequence[str] = ("logits",),
-) -> Exported:
-    """Emit a calibrated subnet as checked ONNX."""
-    metadata = {
-        "space": architecture.space,
-        "architecture_id": architecture.id,
-        "architecture": json.dumps(dict(architecture.values)),
-    }
-    with torch.no_grad():
-        model = onnx_model(subnet, inputs, metadata, outputs)
-    onnx.checker.check_model(model, full_check=True)
-    return Exported(architecture, subnet, model.SerializeToString(), inputs, tuple(outputs))
-
-
-def export_in_memory(evaluator: SubnetEvaluator, architecture: Architecture) -> Exported:
-    """Extract, calibrate and emit one architecture."""
-    subnet = evaluator.subnet(architecture)
-    return to_onnx(subnet, architecture, evaluator.specs(architecture), evaluator.output_names)
+from search_spaces import Architecture, InputError
+from search_spaces.errors import ParityError
 
 
 def export_subnet(
@@ -99,8 +57,12 @@ def export_subnet(
     profile_sha256: str,
     predicted_latency_ms: float,
     budget_ms: float | None,
+    wanted: WantedBudget | None = None,
+    request: ExportRequest = PLAIN_REQUEST,
+    runtime: Runtime | None = None,
+    setup: GpuSetup | None = None,
 ) -> tuple[Path, Manifest]:
-    """Pass the gate, then write `subnets/ID/` with model, reference outputs and manifest.
+    """Pass the gate, then write `subnets/ID/` with models, reference outputs and manifest.
 
     Args:
         measured: the target and what was measured of `exported` on it; None where the device is
@@ -108,74 +70,112 @@ def export_subnet(
         weights: what it was extracted from.
         budget_ms: what the measurement kept; None where it was made without a budget. A folder that
             is there and kept a tighter one goes on stating that.
+        wanted: what a search was asked for, on whatever target.
+        request: further files, beside the plain one and those that the folder has.
+        runtime: measures those.
+        setup: the GPU that an engine is built on.
 
     Raises:
-        ParityError: supernet, subnet and file disagree; nothing is written.
+        InputError: what this network or this target has no file for.
+        ParityError: supernet, subnet and a file disagree, or a budget is missed; nothing is
+            written.
     """
-    architecture, subnet = exported.architecture, exported.subnet
     evaluator = weights.evaluator
-    parities = check_parity(exported, weights.network, evaluator)
-    inputs = evaluator.inputs("validation", architecture)
-    files = {
-        MODEL_NAME: exported.model,
-        ARCHITECTURE_NAME: ArchitectureFile.model_validate(architecture.to_json()).to_bytes(),
-        REFERENCE_NAME: _reference(exported, inputs),
-    }
-    data = run.data
-    made_from = {
-        "supernet": supernet_hash(run),
-        "profile": profile_sha256,
-        "seed": run.recipe.seed,
-        "data": run.data_sha256,
-        "versions": library_versions(),
-    }
-    if weights.checkpoint_sha256 is not None:
-        made_from["fine_tuned"] = weights.checkpoint_sha256
-    folder = run.subnets_path / architecture.id
-    hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
-    earlier = _earlier(folder, hashes)
-    if measured is None and earlier is not None:
-        return folder, earlier  # which may state a measurement on another device
+    if budget_ms is not None and measured is not None and not measured[1].keeps(budget_ms):
+        raise ParityError(
+            f"{exported.architecture}: the typical pass takes "
+            f"{measured[1].latency_ms * (1 + measured[1].noise):.4g} ms, budget {budget_ms:.4g} ms"
+        )
+    trial, folder = Trial(exported, evaluator), run.subnets_path / exported.architecture.id
+    source = check_source(trial, weights.network)
+    made_from = _made_from(run, exported, weights, profile_sha256)
+    earlier = find_earlier(folder, made_from)
+    budgets = wanted_budgets(earlier, wanted)
+    if measured is None and earlier is not None and request.is_plain:
+        # which may state a measurement on another device
+        kept = earlier.model_copy(update={"wanted": budgets})
+        if kept != earlier:
+            kept.save(folder / MANIFEST_NAME)
+        return folder, kept
+    steps = preprocessing_of(run.data, exported)
+    score = evaluator.score(exported.subnet, exported.architecture, "validation")
+    target = measured[0] if measured else wanted.target if wanted else None
+    plain = stamped(exported.model, _properties(trial, score.accuracy, target))
+    provider = runtime.target.provider if runtime else CPU_PROVIDER
+    models = make_models(trial, plain, [PLAIN, *request.files], steps, provider)
+    check_state(exported.subnet, evaluator.subnet(exported.architecture))
+    check_preprocessing(trial, steps)
+    budget = tightest_budget(earlier, budget_ms, measured)
+    fresh = [*_measured(measured), *measure_further(trial, models, request.files, runtime, budget)]
+    compared: Compared | None = None
+    if request.compared and runtime is not None:
+        compared = compare_models(trial, models, request, steps, runtime, budget)
+        models = joined(models, compared.models)
+        fresh += compared.measured
+    engines = Engines()
+    if request.engine is not None and setup is not None:
+        engines = make_engine(trial, plain, request.engine, setup)
+        fresh += engines.measured
+    models, known = with_earlier(models, folder, earlier)
+    left = earlier_engines(folder, earlier, models.contents)
+    known += left.measured
+    renewed = {(one.file, one.target.id) for one in fresh}
+    files = {**models.contents, **left.contents, **engines.contents, **companions(trial)}
     manifest = Manifest(
-        space=architecture.space,
-        architecture_id=architecture.id,
-        files=hashes,
-        parity=parities,
-        costs=run.space.layers.costs(run.space.encode(architecture)).row(0),
+        space=exported.architecture.space,
+        architecture_id=exported.architecture.id,
+        files=_hashes(files),
+        models=models.entries,
+        engines={**left.entries, **engines.entries},
+        parity=source | models.parities,
+        costs=run.space.layers.costs(run.space.encode(exported.architecture)).row(0),
         metric=evaluator.task.metric,
         classification=evaluator.task.classification,
         weights=weights.kind,
-        validation_accuracy=evaluator.score(subnet, architecture, "validation").accuracy,
-        test_accuracy=evaluator.score(subnet, architecture, "test").accuracy,
+        validation_accuracy=score.accuracy,
+        test_accuracy=evaluator.score(exported.subnet, exported.architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
-        measured=_measured(measured),
-        budget_ms=_tightest(earlier, budget_ms, measured),
+        measured=(*fresh, *(one for one in known if (one.file, one.target.id) not in renewed)),
+        precisions=compared.comparison if compared else earlier.precisions if earlier else None,
+        budget_ms=budget,
+        wanted=budgets,
         inputs={
             name: InputTensor(shape=spec.shape, dtype=spec.dtype, free=spec.free)
             for name, spec in exported.inputs.items()
         },
         outputs=exported.outputs,
-        preprocessing=_preprocessing(data, exported.inputs),
-        class_names=data.class_names,
+        preprocessing=steps,
+        class_names=run.data.class_names,
+        licences=licences_of(run.recipe.data.source),
         made_from=made_from,
     )
-    _write_folder(folder, {**files, MANIFEST_NAME: manifest.to_bytes()})
+    files[README_NAME] = readme(manifest)
+    manifest = manifest.model_copy(update={"files": _hashes(files)})
+    write_folder(folder, {**files, MANIFEST_NAME: manifest.to_bytes()})
     return folder, manifest
 
 
 def export_architecture(
-    run: Run, architecture: Architecture, inherited_only: bool = False
+    run: Run,
+    architecture: Architecture,
+    inherited_only: bool = False,
+    request: ExportRequest = PLAIN_REQUEST,
 ) -> ExportResult:
     """Extract, calibrate, emit, measure and write one subnet, without a budget.
 
     Args:
         inherited_only: take the supernet's weights, also where fine-tuned ones are there.
+        request: further files.
 
     Raises:
+        MissingExtraError: TensorRT, for an engine, is not installed.
+        InputError: what this network, this target or this machine has no file for.
         ParityError: supernet, subnet and file disagree; nothing is written.
     """
+    setup = plan.gpu_setup() if request.engine else None  # before anything that takes time
     device, inherited = run_device(run), load_inherited(run)
     assert device.runtime is not None  # a run's own profile is of this machine
+    check_target(device.runtime.target, request)
     weights = Weights(inherited.supernet, inherited.evaluator)
     if not inherited_only:
         weights = best_weights(run, architecture, inherited)
@@ -190,10 +190,15 @@ def export_architecture(
         profile_sha256=device.profile_sha256,
         predicted_latency_ms=float(latency.predict(run.space.encode(architecture)).mean[0]),
         budget_ms=None,
+        request=request,
+        runtime=device.runtime,
+        setup=setup,
     )
+    comparison = manifest.precisions if request.compared else None
     return ExportResult(
         directory=str(folder),
         files=manifest.files,
+        models={name: one.model_dump(mode="json") for name, one in manifest.models.items()},
         parity={
             name: {
                 "max_abs_difference": parity.max_abs_difference,
@@ -203,81 +208,62 @@ def export_architecture(
         },
         measured_latency_ms=measurement.latency_ms,
         weights=weights.kind,
+        engines={name: one.model_dump(mode="json") for name, one in manifest.engines.items()},
+        precisions=tuple(row.model_dump(mode="json") for row in comparison.rows)
+        if comparison
+        else (),
+        metric=manifest.metric,
+        recommended=comparison.recommended if comparison else None,
+        reason=comparison.reason if comparison else "",
     )
 
 
-def _measured(measured: tuple[Target, Timing] | None) -> tuple[MeasuredLatency, ...]:
+def check_target(target: Target, request: ExportRequest) -> None:
+    """Refuse files that cannot be measured on the run's target.
+
+    Raises:
+        InputError: it runs other files.
+    """
+    if request.options and target.runtime != "onnxruntime":
+        raise InputError(
+            f"{request.options[-1].file_name} runs under ONNX Runtime, and this run's target is "
+            f"{target}; profile under onnxruntime, or export without options"
+        )
+
+
+def _made_from(
+    run: Run, exported: Exported, weights: Weights, profile_sha256: str
+) -> dict[str, object]:
+    made_from: dict[str, object] = {
+        "supernet": supernet_hash(run),
+        "profile": profile_sha256,
+        "seed": run.recipe.seed,
+        "data": run.data_sha256,
+        "versions": library_versions(),
+        "graph": sha256(exported.model).hexdigest(),  # before it was stamped
+    }
+    if weights.checkpoint_sha256 is not None:
+        made_from["fine_tuned"] = weights.checkpoint_sha256
+    return made_from
+
+
+def _properties(trial: Trial, accuracy: float, target: Target | None) -> dict[str, str]:
+    """Return what a file says of itself beside its architecture."""
+    data, task = trial.evaluator.data, trial.evaluator.task
+    return {
+        "class_names": json.dumps(list(data.class_names)),
+        "metric": task.metric,
+        "validation_accuracy": repr(accuracy),
+        "target": "" if target is None else str(target),
+    }
+
+
+def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: sha256(content).hexdigest() for name, content in files.items()}
+
+
+def _measured(measured: tuple[Target, Timing] | None) -> list[MeasuredLatency]:
     if measured is None:
-        return ()
+        return []
     target, timing = measured
-    return (MeasuredLatency(target=target, latency_ms=timing.latency_ms, noise=timing.noise),)
-
-
-def _earlier(folder: Path, hashes: Mapping[str, str]) -> Manifest | None:
-    """Return the manifest of an earlier export of the very same files."""
-    if not (folder / MANIFEST_NAME).is_file():
-        return None
-    earlier = Manifest.load(folder / MANIFEST_NAME)
-    return earlier if dict(earlier.files) == hashes else None
-
-
-def _tightest(
-    earlier: Manifest | None,
-    budget_ms: float | None,
-    measured: tuple[Target, Timing] | None,
-) -> float | None:
-    """Of this budget and the one stated for the same target earlier, the tighter one still kept."""
-    known = earlier.budget_ms if earlier else None
-    if measured is None or earlier is None or known is None:
-        return budget_ms
-    same = {one.target.id for one in earlier.measured} == {measured[0].id}
-    if not same or not measured[1].keeps(known):
-        return budget_ms
-    return known if budget_ms is None else min(known, budget_ms)
-
-
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files into a folder that appears whole or not at all."""
-    temporary, old = (folder.with_name(f".{folder.name}.{word}.tmp") for word in ("new", "old"))
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        for name, content in files.items():
-            write_atomic(temporary / name, content)
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _preprocessing(data: Dataset, inputs: Mapping[str, TensorSpec]) -> Preprocessing:
-    first = next(iter(inputs.values())).shape
-    if data.modality == "tokens":
-        return TokenPreprocessing(
-            length=first[0], vocabulary=data.vocabulary, tokenizer=data.tokenizer
-        )
-    if data.modality == "sequence":
-        return SequencePreprocessing(
-            features=first[0], frames=first[1], mean=data.mean, std=data.std
-        )
-    channels, height, width = first
-    return ImagePreprocessing(
-        height=height, width=width, channels=channels, mean=data.mean, std=data.std
-    )
-
-
-def _reference(exported: Exported, inputs: Inputs) -> bytes:
-    """Return the first samples and their outputs as a file, as many as keep it small."""
-    one = run_in_batches(exported.subnet, tuple(tensor[:1] for tensor in inputs))
-    outputs = named_arrays(exported.outputs, one).values()
-    size = sum(tensor[0].nbytes for tensor in inputs) + sum(array.nbytes for array in outputs)
-    n = min(NUM_REFERENCES, max(LEAST_REFERENCES, REFERENCE_BYTES // size))
-    some = tuple(tensor[:n] for tensor in inputs)
-    answers = named_arrays(exported.outputs, run_in_batches(exported.subnet, some))
-    arrays = {f"{INPUT_PREFIX}{k}": v for k, v in named_arrays(exported.inputs, some).items()}
-    arrays |= {f"{OUTPUT_PREFIX}{name}": value for name, value in answers.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub
-    return buffer.getvalue()
+    return [MeasuredLatency(target=target, latency_ms=timing.latency_ms, noise=timing.noise)]

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-
-from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile_device import (
     DeviceError,
     RefusedError,
@@ -17,25 +14,28 @@ from hardware_profiles.profile_device import (
     undisturbed,
 )
 from hardware_profiles.target import Target
+from nas.exporting.checks import (
+    Check,
+    check_file_graph,
+    check_hash,
+    check_identity,
+    check_parity,
+    check_preprocessing,
+    named,
+)
+from nas.exporting.engine_checks import check_engine, check_engine_source
 from nas.exporting.manifest import (
-    INPUT_PREFIX,
+    ARCHITECTURE_NAME,
     MANIFEST_NAME,
     MODEL_NAME,
-    OUTPUT_PREFIX,
     REFERENCE_NAME,
+    SAMPLE_NAME,
     Manifest,
+    MeasuredLatency,
 )
-from nas.exporting.parity import compare, run_onnx
 from search_spaces import InputError
 
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at."""
-
-    name: str
-    ok: bool
-    detail: str
+NEEDED = {MODEL_NAME, REFERENCE_NAME, SAMPLE_NAME, ARCHITECTURE_NAME}
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,14 @@ class Verification:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def verify_folder(folder: Path) -> Verification:
+def verify_folder(folder: Path, trust_engines: bool = False) -> Verification:
     """Re-check an exported folder on this machine.
 
-    The graph is looked at only where all hashes match; parity and latency only where it is sound.
+    The graphs are looked at only where all hashes match; parity and latency only where they are
+    sound; how inputs are made only where parity holds.
+
+    Args:
+        trust_engines: code that version-compatible TensorRT engines carry may run.
 
     Raises:
         InputError: no readable manifest there.
@@ -65,66 +69,46 @@ def verify_folder(folder: Path) -> Verification:
     if not (folder / MANIFEST_NAME).is_file():
         raise InputError(f"{folder} is no exported folder (no {MANIFEST_NAME} in it)")
     manifest = Manifest.load(folder / MANIFEST_NAME)
-    checks = [_check_hash(folder, name, digest) for name, digest in manifest.files.items()]
-    missing = {MODEL_NAME, REFERENCE_NAME} - set(manifest.files)
+    checks = [check_hash(folder, name, digest) for name, digest in manifest.files.items()]
+    sources = {one.source for one in manifest.engines.values()}
+    answering = set(manifest.models) | set(manifest.engines)
+    missing = (NEEDED | answering | sources) - set(manifest.files)
+    if MODEL_NAME not in manifest.models:
+        missing.add(MODEL_NAME)
     if missing:
         checks.append(Check("manifest", False, f"lists no {', '.join(sorted(missing))}"))
+    names = list(manifest.models)
     if all(check.ok for check in checks):
-        checks.append(_guarded("graph", lambda: _check_graph(folder)))
+        checks += [_guarded("graph", check_file_graph, folder, manifest, name) for name in names]
+        checks += [
+            _guarded("source", check_engine_source, folder, manifest, name)
+            for name in manifest.engines
+        ]
     if all(check.ok for check in checks):
-        checks.append(_guarded("parity", lambda: _check_parity(folder, manifest)))
-        checks.append(_guarded("latency", lambda: _check_latency(folder, manifest)))
+        checks.append(_guarded("identity", check_identity, folder, manifest))
+        checks += [_guarded("parity", check_parity, folder, manifest, name) for name in names]
+        look = partial(check_engine, trusted=trust_engines)
+        checks += [_guarded("parity", look, folder, manifest, name) for name in manifest.engines]
+        if all(check.ok for check in checks):
+            checks.append(_guarded("preprocessing", check_preprocessing, folder, manifest))
+        checks.append(_guarded("latency", _check_latency, folder, manifest))
     return Verification(tuple(checks))
 
 
-def _check_hash(folder: Path, name: str, digest: str) -> Check:
-    path = folder / name
-    if Path(name).name != name:
-        return Check(f"hash of {name}", False, "the name points outside the folder")
-    if not path.is_file():
-        return Check(f"hash of {name}", False, "the file is missing")
-    found = file_hash(path)
-    detail = "matches" if found == digest else f"expected {digest[:12]}..., got {found[:12]}..."
-    return Check(f"hash of {name}", found == digest, detail)
-
-
-def _check_graph(folder: Path) -> Check:
-    data = (folder / MODEL_NAME).read_bytes()
-    model = onnx.load_from_string(data)
-    tensors = onnx.external_data_helper._get_all_tensors(model)  # of constants and subgraphs too
-    if any(map(onnx.external_data_helper.uses_external_data, tensors)):
-        return Check("graph", False, "its weights lie in another file, which has no hash")
-    onnx.checker.check_model(model, full_check=True)
-    return Check("graph", True, "onnx.checker finds no fault")
-
-
-def _check_parity(folder: Path, manifest: Manifest) -> Check:
-    with (
-        (folder / REFERENCE_NAME).open("rb") as file,
-        np.load(file, allow_pickle=False) as reference,
-    ):
-        inputs = {name: reference[INPUT_PREFIX + name] for name in manifest.inputs}
-        outputs = {name: reference[OUTPUT_PREFIX + name] for name in manifest.outputs}
-    model = (folder / MODEL_NAME).read_bytes()
-    n = min(len(one) for one in inputs.values())
-    parities = [
-        compare(run_onnx(model, inputs, size), outputs, manifest.classification) for size in (1, n)
-    ]
-    worst = max(parities, key=lambda parity: parity.max_abs_difference)
-    detail = f"max difference {worst.max_abs_difference:.2g} over {worst.n} reference inputs"
-    return Check("parity", all(parity.ok for parity in parities), detail)
-
-
 def _check_latency(folder: Path, manifest: Manifest) -> Check:
+    """Measure the plain file on the target that its budget is of, where that is this machine."""
     if not manifest.measured and manifest.budget_ms is not None:
         words = f"a budget of {manifest.budget_ms:.4f} ms is stated, but no measurement"
         return Check("latency", False, words)
-    if not manifest.measured:
+    stated = next((one for one in manifest.measured if one.file == MODEL_NAME), None)
+    if stated is None:
         words = (
             f"{manifest.predicted_latency_ms:.4f} ms predicted for a device that was not at hand"
         )
         return Check("latency", True, f"not measured: {words}")
-    stated = manifest.measured[0]
+    missed = _missed(manifest)
+    if missed is not None:
+        return Check("latency", False, missed)
     target = stated.target
     settings = (target.threads, target.batch_size, target.provider)
     try:
@@ -139,17 +123,42 @@ def _check_latency(folder: Path, manifest: Manifest) -> Check:
     except RefusedError:
         raise  # a file that cannot be opened or run fails
     except DeviceError as error:  # another machine, or one without the provider or the cores
-        return Check("latency", True, f"not compared: measured on {target}; {error}")
-    words = f"{result.latency_ms:.4f} ms here, {stated.latency_ms:.4f} ms stated"
+        budget = "" if manifest.budget_ms is None else f", budget {manifest.budget_ms:.4f} ms"
+        words = f"not compared: {stated.latency_ms:.4f} ms{budget} measured on {target}; {error}"
+        return Check("latency", True, words)
+    words = f"{result.latency_ms:.4f} ms here ({here}), {stated.latency_ms:.4f} ms stated"
     if manifest.budget_ms is None:
         return Check("latency", True, f"{words}, no budget")
     kept = result.latency_ms <= manifest.budget_ms
     return Check("latency", kept, f"{words}, budget {manifest.budget_ms:.4f} ms")
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
+def _missed(manifest: Manifest) -> str | None:
+    """Say which measurement misses a budget that was wanted on its target."""
+    for wanted in manifest.wanted:
+        for one in manifest.measured:
+            if one.file == MODEL_NAME and misses(one, wanted.target, wanted.budget_ms):
+                return (
+                    f"{one.latency_ms:.4f} ms measured on {one.target} (typical pass "
+                    f"{one.typical_ms:.4f} ms), wanted there {wanted.budget_ms:.4f} ms"
+                )
+    return None
+
+
+def misses(measured: MeasuredLatency, target: Target, budget_ms: float) -> bool:
+    """Tell whether a measurement is of the target, whatever its runtime's version, and beyond the
+    budget.
+    """
+    same = measured.target.differences(target) in ([], ["runtime_version"])
+    return same and measured.typical_ms > budget_ms
+
+
+def _guarded(
+    word: str, check: Callable[..., Check], folder: Path, manifest: Manifest, *name: str
+) -> Check:
     """Run a check; a file it cannot use fails it, whatever the library that reads it raises."""
     try:
-        return check()
+        return check(folder, manifest, *name)
     except Exception as error:  # noqa: BLE001 -- ONNX Runtime's errors have no common base
-        return Check(name, False, f"not usable: {str(error).splitlines()[0][:200]}")
+        detail = f"not usable: {(str(error).splitlines() or ['?'])[0][:200]}"
+        return Check(named(word, *name), False, detail)

@@ -12,8 +12,7 @@ from hardware_profiles.profile_device import Measurement
 from hardware_profiles.runtimes.runtime import Runtime
 from nas.artifacts import supernet_hash
 from nas.config import SearchConfig
-from nas.exporting.export import export_in_memory
-from nas.exporting.gate import Exported
+from nas.exporting.in_memory import Exported, export_in_memory
 from nas.finetuning.fine_tuned import Weights, best_weights, load_inherited
 from nas.finetuning.single_training import Inherited
 from nas.progress import progress_bar, say

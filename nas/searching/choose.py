@@ -7,8 +7,7 @@ import numpy as np
 
 from hardware_profiles.profile_device import Measurement
 from nas.config import SearchConfig
-from nas.exporting.export import export_in_memory
-from nas.exporting.gate import Exported
+from nas.exporting.in_memory import Exported, export_in_memory
 from nas.searching.evaluations import Evaluations, MeasuredSubnet
 from nas.searching.loop import SearchOutcome
 from nas.searching.problem import SearchProblem

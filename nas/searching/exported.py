@@ -1,9 +1,10 @@
 """What a search found leaves as a verified folder, with fine-tuned weights where it has them."""
 
 from hardware_profiles.measure_plan import measure_workloads
-from nas.exporting.export import Timing, export_in_memory, export_subnet
-from nas.exporting.gate import Exported
-from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from nas.exporting.earlier import Timing, manifest_of_now
+from nas.exporting.export import export_subnet
+from nas.exporting.in_memory import Exported, export_in_memory
+from nas.exporting.manifest import MODEL_NAME, WantedBudget
 from nas.finetuning.fine_tuned import Weights, best_weights, fine_tuned_hash, load_inherited
 from nas.progress import say
 from nas.results import Candidate, SearchResult, Winner
@@ -67,6 +68,7 @@ def export_candidate(
         profile_sha256=setting.device.profile_sha256,
         predicted_latency_ms=predicted_ms,
         budget_ms=None,  # nothing was measured that could have kept it
+        wanted=WantedBudget(target=setting.device.target, budget_ms=setting.budget_ms),
     )
     return Candidate(
         architecture_id=manifest.architecture_id,
@@ -110,9 +112,8 @@ def with_weights_of_now(setting: SearchSetting, result: SearchResult) -> SearchR
 
 
 def _is_exported(run: Run, found: Winner | Candidate) -> bool:
-    path = (run.path / found.model_path).with_name(MANIFEST_NAME)
-    if not path.is_file():
+    manifest = manifest_of_now((run.path / found.model_path).parent)
+    if manifest is None:
         return False
-    manifest = Manifest.load(path)
     same = manifest.made_from.get("fine_tuned") == fine_tuned_hash(run, found.architecture_id)
     return same and manifest.weights == found.weights

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from nas.data import Dataset, Inputs, input_tensors
+from nas.data import Dataset, Inputs, Split, input_tensors, normalised
 from nas.subnet.calibrate import calibrate
 from nas.subnet.fuse import fused
 from nas.task import Outputs, Score, Task
@@ -89,6 +89,21 @@ class SubnetEvaluator:
                 kept.popitem(last=False)
         kept.move_to_end(specs)
         return kept[specs]
+
+    @property
+    def data(self) -> Dataset:
+        """The data set that subnets are judged on."""
+        return self._data
+
+    def samples(self, split: str, n: int) -> Split:
+        """Return the first n samples of a split as the data hold them."""
+        whole = self._splits[split]
+        return Split(tuple(one[:n] for one in whole.inputs), whole.targets[:n])
+
+    def prepared(self, inputs: Inputs, architecture: Architecture) -> Inputs:
+        """Return inputs that are as the data hold them as the network takes them."""
+        moved = tuple(one.to(self._device) for one in normalised(self._data, inputs))
+        return resize(moved, self.specs(architecture).values())
 
     def targets(self, split: str) -> Tensor:
         """Return all targets of a split: n, or n x ..."""

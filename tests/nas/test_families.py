@@ -1,5 +1,8 @@
 """One small job of every family on real data, from training to a file that verifies."""
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -135,6 +138,19 @@ def test_the_winner_is_a_model_that_verifies(job):
         assert 0 <= parity.max_abs_difference <= parity.limit < 0.1
         assert parity.top1_agreement == 1
         assert parity.n >= 64
+
+
+def test_the_folder_answers_alone(job):
+    """Its own script, beside nothing of ours, on the samples that lie in it."""
+    command = [sys.executable, "-I", job.folder / "predict.py", job.folder / "sample.npz", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout)["predictions"]
+    with np.load(job.folder / "reference.npz") as reference:
+        expected = reference["outputs.logits"]
+    found = np.array([row["outputs"][0] for row in rows])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert rows[0]["classes"][0][0] == job.manifest.class_names[expected[0].argmax()]
 
 
 def test_latencies_are_predicted_and_measured(job):

@@ -1,6 +1,8 @@
 """Texts, sequences, several outputs, regression and segmentation through the whole pipeline."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,22 @@ def test_the_model_answers_as_the_manifest_says(job):
         size = manifest["inputs"]["input"]["shape"]
         outputs = session.run(None, {"input": np.zeros((3, *size), np.float32)})
         assert len(outputs) == len(manifest["outputs"]) == (2 if name == "two outputs" else 1)
+
+
+def test_the_folder_answers_alone(job):
+    """Its own script; what are no classes are numbers."""
+    name, _, result = job
+    folder = Path(result.winner.model_path).parent
+    command = [sys.executable, "-I", folder / "predict.py", folder / "sample.npz", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(run.stdout)["predictions"]
+    with np.load(folder / "reference.npz") as reference:
+        outputs = [reference[one] for one in reference.files if one.startswith("outputs.")]
+    for i, row in enumerate(rows):
+        assert ("classes" in row) is (name == "texts")
+        for found, expected in zip(row["outputs"], outputs, strict=True):
+            np.testing.assert_allclose(found, expected[i], atol=1e-3)
 
 
 def test_the_run_goes_on_where_it_is(job):

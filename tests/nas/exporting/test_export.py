@@ -13,7 +13,8 @@ from hardware_profiles.profile_device import measure_models
 from hardware_profiles.target import Target
 from nas.artifacts import load_supernet, subnet_evaluator
 from nas.device import run_device
-from nas.exporting.export import export_in_memory, export_subnet
+from nas.exporting.export import export_subnet
+from nas.exporting.in_memory import export_in_memory
 from nas.exporting.manifest import Manifest
 from nas.exporting.parity import ParityError
 from nas.finetuning.fine_tuned import Weights
@@ -32,6 +33,10 @@ def test_the_folder_of_the_winner(finished):
         "model.onnx",
         "architecture.json",
         "reference.npz",
+        "sample.npz",
+        "predict.py",
+        "profile_device.py",
+        "README.md",
         "manifest.json",
     }
     manifest = Manifest.load(finished.folder / "manifest.json")
@@ -125,6 +130,14 @@ def test_exporting_again_replaces_the_folder_and_keeps_the_budget(finished, copi
     assert "left-over" not in files(folder)
     assert after.files == before.files, "the same weights give the same bytes"
     assert after.budget_ms in (before.budget_ms, None)
+
+
+def test_a_folder_of_an_earlier_format_is_replaced(copied):
+    folder = nas.export(copied, "smallest").directory
+    path = copied / "subnets" / folder.rpartition("/")[2] / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "models": 5}))
+    assert nas.export(copied, "smallest").directory == folder
+    assert Manifest.load(path).format == 3
 
 
 class Ingredients:

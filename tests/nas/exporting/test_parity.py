@@ -2,13 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from nas.exporting.export import export_in_memory
 from nas.exporting.gate import check_parity, other_sizes, supernet_parity
 from nas.exporting.parity import LIMIT, ParityError, compare, gate, run_onnx
-from nas.subnet.evaluator import SubnetEvaluator
-from nas.task import Task
 from search_spaces.layer_kind import TensorSpec
-from search_spaces.supernet import Supernet
 
 
 def compare_logits(found, reference):
@@ -112,29 +108,6 @@ def test_axes_of_free_size_are_tried_at_half_of_it():
 
 
 # --- on networks ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def supernet(space):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Supernet(space)
-
-
-@pytest.fixture
-def evaluator(supernet, bars):
-    return SubnetEvaluator(supernet, bars, Task(), calibration_samples=64, seed=0)
-
-
-@pytest.fixture
-def architecture(space):
-    return space.decode(space.sample(1, np.random.default_rng(3))[0])
-
-
-@pytest.fixture
-def in_memory(evaluator, architecture):
-    """A calibrated subnet with its file."""
-    return export_in_memory(evaluator, architecture)
 
 
 def test_supernet_subnet_and_file_agree_at_batch_1_and_a_larger_one(

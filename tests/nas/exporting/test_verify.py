@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from hashlib import sha256
 
 import numpy as np
@@ -290,4 +291,98 @@ def test_a_manifest_of_another_format_names_its_version(exported):
 def test_a_manifest_with_bad_values_is_refused(exported, change):
     change_manifest(exported, lambda data: data.update(change))
     with pytest.raises(InputError, match=r"manifest\.json"):
+        verify_folder(exported)
+
+
+# --- further files, other runs --------------------------------------------------------------------
+
+
+def failed(folder) -> list[str]:
+    return [check.name for check in verify_folder(folder).checks if not check.ok]
+
+
+def test_a_byte_of_any_file_is_seen(further):
+    for path in sorted(further.iterdir()):
+        if path.name == "manifest.json":
+            continue
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 1
+        path.write_bytes(content)
+    names = json.loads((further / "manifest.json").read_text())["files"]
+    assert failed(further) == [f"hash of {name}" for name in names]
+    assert len(names) == 11
+
+
+@pytest.mark.parametrize("name", ["model.ort", "model.pixels.onnx", "model.batch3.opset18.onnx"])
+def test_a_further_file_of_other_weights_fails(further, name):
+    """Another file of the same kind, its hash made right."""
+    other = "model.pixels.batch2.opset16.ort" if name == "model.ort" else "model.onnx"
+    replace_file(further, name, (further / other).read_bytes())
+    assert failed(further)[0].endswith(f"of {name}") or failed(further)[0] == "identity"
+
+
+def test_external_data_outside_the_folder_are_not_opened(exported):
+    (exported.parent / "weights.bin").write_bytes(b"\0" * 10**6)
+    model = onnx.load(exported / "model.onnx")
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    onnx.external_data_helper.set_external_data(weight, "../weights.bin")
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    replace_file(exported, "model.onnx", model.SerializeToString())
+    (check,) = [one for one in verify_folder(exported).checks if not one.ok]
+    assert check.name == "graph"
+    assert "another file" in check.detail
+
+
+def test_a_link_out_of_the_folder_is_not_followed(exported):
+    outside = exported.parent / "outside.npz"
+    (exported / "sample.npz").rename(outside)
+    (exported / "sample.npz").symlink_to(outside)
+    (check,) = [one for one in verify_folder(exported).checks if not one.ok]
+    assert "outside the folder" in check.detail
+
+
+def test_an_operator_that_is_not_listed_fails(exported):
+    model = onnx.load(exported / "model.onnx")
+    model.graph.node[-1].op_type = "Softsign"
+    replace_file(exported, "model.onnx", model.SerializeToString())
+    (check,) = [one for one in verify_folder(exported).checks if not one.ok]
+    assert (check.name, "Softsign" in check.detail) == ("graph", True)
+
+
+def test_a_manifest_from_another_folder_fails(exported, further):
+    shutil.copy(further / "manifest.json", exported / "manifest.json")
+    assert "hash of model.onnx" in failed(exported)
+
+
+def test_a_manifest_from_another_run_fails_though_its_hashes_are_made_right(exported, further):
+    other = json.loads((further / "manifest.json").read_text())
+    own = json.loads((exported / "manifest.json").read_text())
+    change_manifest(exported, lambda data: data.update(architecture_id=other["architecture_id"]))
+    assert failed(exported) == ["identity"]
+    change_manifest(exported, lambda data: data.update(architecture_id=own["architecture_id"]))
+    change_manifest(exported, lambda data: data["class_names"].reverse())
+    assert failed(exported) == ["identity"], "swapped classes"
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_a_manifest_that_prepares_inputs_otherwise_fails(exported, key):
+    change_manifest(exported, lambda data: data["preprocessing"].update({key: [0.123]}))
+    assert failed(exported) == ["preprocessing"]
+
+
+@pytest.mark.parametrize("name", ["..\\outside", "../../etc/passwd", "sub/model.onnx", ".."])
+def test_names_that_leave_the_folder_fail(exported, name):
+    change_manifest(exported, lambda data: data["files"].update({name: "0" * 64}))
+    assert failed(exported) == [f"hash of {name}"]
+
+
+def test_a_model_that_has_no_hash_fails(further):
+    change_manifest(further, lambda data: data["files"].pop("model.ort"))
+    assert failed(further) == ["manifest"]
+
+
+def test_manifests_of_the_format_before_name_their_version(exported):
+    change_manifest(exported, lambda data: data.update(format=2, tool_version="0.0.9"))
+    with pytest.raises(InputError, match=r"format 2 written by version 0\.0\.9"):
         verify_folder(exported)

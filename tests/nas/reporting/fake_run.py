@@ -188,6 +188,7 @@ def export(run: Run, architecture: Architecture, costs: dict[str, int]) -> Winne
         space=run.space.name,
         architecture_id=architecture.id,
         files={MODEL_NAME: file_hash(folder / MODEL_NAME)},
+        models={},
         parity={},
         costs=costs,
         validation_accuracy=0.9321,

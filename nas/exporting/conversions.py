@@ -1,0 +1,73 @@
+"""The plain model file in another precision, tried on the subnet's own samples."""
+
+from collections.abc import Callable
+
+from hardware_profiles.profile_device import CPU_PROVIDER, onnx_session
+from nas.exporting.manifest import Conversion
+from nas.exporting.model_file import at_opset
+from nas.exporting.model_options import ModelOptions, Preprocessing
+from nas.exporting.parity import Array, run_session
+from nas.exporting.precisions import PRECISIONS, Converted, Settings
+from nas.exporting.trial import Trial
+
+CALIBRATION_SAMPLES = 256  # of validation, at most
+EVALUATION_BATCH = 64
+
+
+def convert(
+    trial: Trial,
+    plain: bytes,
+    options: ModelOptions,
+    provider: str | None,
+    scheme: str | None = None,
+) -> Converted:
+    """Return the plain file in the precision and at the opset of `options`.
+
+    Args:
+        plain: the stamped file.
+        provider: ONNX Runtime's that it is for; None where another runtime computes.
+        scheme: of int8; by default that of this machine's processor.
+
+    Raises:
+        InputError: this network or this provider has no file of the precision, the data have too
+            few samples, or the opset cannot be had.
+    """
+    settings = Settings(
+        evaluate=metric_on_validation(trial, "outside", provider or CPU_PROVIDER),
+        provider=provider,
+        scheme=scheme,
+    )
+    model = at_opset(plain, options.opset)
+    return PRECISIONS[options.precision](model, calibration_samples(trial), settings)
+
+
+def calibration_samples(trial: Trial) -> dict[str, Array]:
+    """Return validation samples as the network takes them, by name of its inputs."""
+    feeds = trial.feeds("outside")
+    return {name: one[:CALIBRATION_SAMPLES] for name, one in feeds.items()}
+
+
+def metric_on_validation(
+    trial: Trial, preprocessing: Preprocessing, provider: str = CPU_PROVIDER
+) -> Callable[[bytes], float]:
+    """Return what judges a model file on the samples of a trial, as the run's task does."""
+
+    def evaluate(model: bytes) -> float:
+        session = onnx_session(model, provider=provider)
+        outputs = run_session(session, trial.feeds(preprocessing), EVALUATION_BATCH)
+        return trial.score(outputs).accuracy
+
+    return evaluate
+
+
+def conversion_of(converted: Converted) -> Conversion:
+    """Return what a manifest states of a conversion."""
+    return Conversion(
+        method=converted.method,
+        scheme=converted.scheme,
+        kept_float=converted.kept_float,
+        accuracy_before=converted.accuracy_before,
+        accuracy_after=converted.accuracy_after,
+        num_evaluations=converted.num_evaluations,
+        notes=converted.notes,
+    )
