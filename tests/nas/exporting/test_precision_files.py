@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +122,15 @@ def test_the_folder_verifies_and_answers(every):
         one["classes"][0][0] == two["classes"][0][0] for one, two in zip(found, plain, strict=True)
     ]
     assert sum(same) / len(same) > 0.8
+
+
+def test_verifying_it_needs_no_torch(every):
+    code = (
+        "import sys; from pathlib import Path; from nas.exporting.verify import verify_folder; "
+        "names = [one.name for one in verify_folder(Path(sys.argv[1])).checks if not one.ok]; "
+        "assert set(names) <= {'latency'}, names; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, every.folder], check=True, timeout=300)
 
 
 @pytest.fixture
