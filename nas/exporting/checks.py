@@ -9,6 +9,7 @@ import onnx
 
 from hardware_profiles.artifact import file_hash
 from hardware_profiles.profile_device import (
+    CPU_PROVIDER,
     DeviceError,
     RefusedError,
     check_provider,
@@ -27,6 +28,7 @@ from nas.exporting.manifest import (
 )
 from nas.exporting.parity import Array, Arrays, compare, run_session
 from nas.exporting.pixels import PIXELS_NAME
+from nas.exporting.plan_model import carried_precision, read_model
 from nas.exporting.predict import prepare, read
 
 PREPARED_TOLERANCE = 1e-4  # of inputs that are made as the manifest says, relative beyond 1
@@ -66,9 +68,14 @@ def check_file_graph(folder: Path, manifest: Manifest, name: str) -> Check:
     if entry.format != "onnx":
         words = f"{entry.format} has no checker: ONNX Runtime opens it or does not"
         return Check(named("graph", name), True, words)
-    found = check_graph((folder / name).read_bytes(), entry.exporter)
+    content = (folder / name).read_bytes()
+    found = check_graph(content, entry.exporter)
     if found != entry.operators:
         return Check(named("graph", name), False, "its operators are not those of the manifest")
+    carried = carried_precision(read_model(content))
+    if carried != entry.precision:
+        words = f"it computes in {carried}, the manifest says {entry.precision}"
+        return Check(named("graph", name), False, words)
     words = f"onnx.checker finds no fault; {len(found)} operators, all listed"
     return Check(named("graph", name), True, words)
 
@@ -102,13 +109,14 @@ def check_identity(folder: Path, manifest: Manifest) -> Check:
 
 
 def check_parity(folder: Path, manifest: Manifest, name: str) -> Check:
-    """Compare a model's answers to the stored inputs with the stored ones, under the provider that
-    it was proven with; where that is not here, and it is not the CPU's, nothing is compared.
+    """Compare a model's answers to the stored inputs with the stored ones. One of another precision
+    than fp32 answers under the provider that it was proven with; elsewhere nothing is compared.
     """
     entry, (inputs, outputs) = manifest.models[name], references(folder, manifest)
+    provider = CPU_PROVIDER if entry.precision == "fp32" else entry.provider
     try:
-        check_provider(entry.provider)
-        session = onnx_session((folder / name).read_bytes(), provider=entry.provider)
+        check_provider(provider)
+        session = onnx_session((folder / name).read_bytes(), provider=provider)
     except RefusedError:
         raise
     except DeviceError as error:

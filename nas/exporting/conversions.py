@@ -7,8 +7,10 @@ from nas.exporting.manifest import Conversion
 from nas.exporting.model_file import at_opset
 from nas.exporting.model_options import ModelOptions, Preprocessing
 from nas.exporting.parity import Array, run_session
+from nas.exporting.plan_model import carried_precision, read_model
 from nas.exporting.precisions import PRECISIONS, Converted, Settings
 from nas.exporting.trial import Trial
+from search_spaces import InputError
 
 CALIBRATION_SAMPLES = 256  # of validation, at most
 EVALUATION_BATCH = 64
@@ -29,16 +31,22 @@ def convert(
         scheme: of int8; by default that of this machine's processor.
 
     Raises:
-        InputError: this network or this provider has no file of the precision, the data have too
-            few samples, or the opset cannot be had.
+        InputError: this network or this provider has no file of the precision, no layer can stay in
+            it without costing too much, the data have too few samples, or the opset cannot be had.
     """
+    precision = options.precision
     settings = Settings(
         evaluate=metric_on_validation(trial, "outside", provider or CPU_PROVIDER),
         provider=provider,
         scheme=scheme,
     )
     model = at_opset(plain, options.opset)
-    return PRECISIONS[options.precision](model, calibration_samples(trial), settings)
+    converted = PRECISIONS[precision](model, calibration_samples(trial), settings)
+    if carried_precision(read_model(converted.model)) != precision:
+        raise InputError(
+            f"no layer of this network can stay in {precision}: {'; '.join(converted.notes)}"
+        )
+    return converted
 
 
 def calibration_samples(trial: Trial) -> dict[str, Array]:

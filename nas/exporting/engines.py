@@ -51,7 +51,7 @@ def make_engine(trial: Trial, plain: bytes, request: EngineRequest, setup: GpuSe
     else:
         scheme = SCHEME if precision == "int8" else None
         converted = convert(trial, plain, request.model, provider=None, scheme=scheme)
-        _check_drop(name, converted, len(trial.raw))
+        check_drop(name, converted, len(trial.raw))
         model = converted.model
     classes = trial.evaluator.task.classification
     made = plan.build_plan(
@@ -78,8 +78,12 @@ def make_engine(trial: Trial, plain: bytes, request: EngineRequest, setup: GpuSe
     return Engines({source: model, name: made.engine}, {name: entry}, measured)
 
 
-def _check_drop(name: str, converted: Converted, num_samples: int) -> None:
-    """Refuse what the gate would refuse of a model file."""
+def check_drop(name: str, converted: Converted, num_samples: int) -> None:
+    """Refuse what the gate would refuse of a model file.
+
+    Raises:
+        ParityError: the metric fell by more than the precision may cost.
+    """
     drop, most = converted.accuracy_drop, limits_of(converted.precision).accuracy + 1 / num_samples
     if drop is not None and not drop <= most:
         raise ParityError(

@@ -12,6 +12,7 @@ from search_spaces import InputError, unknown_name
 
 ALL = "all"
 TENSORRT = "tensorrt"
+BF16_OPSET = 22  # from which on ONNX defines convolutions in bf16
 ENGINE_OPTIONS = ("batch_range", "workspace_mb", "version_compatible", "hardware_compatible")
 
 
@@ -115,7 +116,8 @@ def _engine(options: Mapping[str, Any]) -> EngineRequest:
     precision = options.get("precision", "fp32")
     if precision == ALL or "," in str(precision):
         raise InputError(f"expected one precision of an engine, got {precision}")
-    model = ModelOptions(precision=precision, opset=options.get("opset", OPSET))
+    opset = options.get("opset", BF16_OPSET if precision == "bf16" else OPSET)
+    model = ModelOptions(precision=precision, opset=opset)
     given = {name: options[name] for name in ENGINE_OPTIONS if options.get(name) is not None}
     if "batch_range" in given:
         given["batch"] = BatchRange.parse(str(given.pop("batch_range")))

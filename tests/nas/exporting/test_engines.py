@@ -11,8 +11,10 @@ import torch
 
 import nas
 from nas.exporting import plan
+from nas.exporting.engines import check_drop
 from nas.exporting.manifest import Manifest
 from nas.exporting.plan_info import GpuSetup
+from nas.exporting.precisions import Converted
 from nas.exporting.verify import verify_folder
 from search_spaces import InputError, MissingExtraError
 from search_spaces.errors import ParityError
@@ -104,6 +106,13 @@ def test_an_engine_that_answers_differently_leaves_nothing(run, monkeypatch):
     with pytest.raises(ParityError, match="engine, batch 1: outputs differ"):
         nas.export(run, "smallest", **OPTIONS)
     assert not (run / "subnets").exists()
+
+
+def test_an_int8_file_that_loses_too_much_becomes_no_engine():
+    lost = Converted("int8", b"", accuracy_before=0.9, accuracy_after=0.87)
+    with pytest.raises(ParityError, match=r"loses 0\.03 on 1000 validation samples"):
+        check_drop("model.int8.plan", lost, 1000)
+    check_drop("model.int8.plan", lost, 50)  # where one sample is two points
 
 
 # --- verifying ------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """Files of other precisions, through the gate and side by side. Latencies are made up."""
 
 import dataclasses
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,6 +122,50 @@ def test_the_folder_verifies_and_answers(every):
         one["classes"][0][0] == two["classes"][0][0] for one, two in zip(found, plain, strict=True)
     ]
     assert sum(same) / len(same) > 0.8
+
+
+def test_verifying_it_needs_no_torch(every):
+    code = (
+        "import sys; from pathlib import Path; from nas.exporting.verify import verify_folder; "
+        "names = [one.name for one in verify_folder(Path(sys.argv[1])).checks if not one.ok]; "
+        "assert set(names) <= {'latency'}, names; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, every.folder], check=True, timeout=300)
+
+
+@pytest.fixture
+def folder_of_every(copy_of_every, every) -> Path:
+    """A copy of that folder that a test may change."""
+    return copy_of_every / every.folder.relative_to(every.run)
+
+
+def change(folder: Path, name: str, **fields: object) -> None:
+    """Edit what the manifest says of a model."""
+    path = folder / "manifest.json"
+    data = json.loads(path.read_bytes())
+    data["models"][name] |= fields
+    path.write_text(json.dumps(data))
+
+
+def test_a_file_of_a_provider_that_is_not_here_is_not_compared(folder_of_every):
+    change(folder_of_every, "model.int8.onnx", provider="NoSuchExecutionProvider")
+    checks = {one.name: one for one in verify_folder(folder_of_every).checks}
+    found = checks["parity of model.int8.onnx"]
+    assert found.ok
+    assert found.detail.startswith("not compared: ")
+
+
+def test_the_plain_file_is_compared_whatever_the_manifest_says(folder_of_every):
+    change(folder_of_every, "model.onnx", provider="NoSuchExecutionProvider")
+    checks = {one.name: one for one in verify_folder(folder_of_every).checks}
+    assert "max difference" in checks["parity"].detail
+
+
+def test_a_file_cannot_pass_for_one_of_wider_limits(folder_of_every):
+    change(folder_of_every, "model.onnx", precision="int8")
+    checks = {one.name: one for one in verify_folder(folder_of_every).checks}
+    assert not checks["graph"].ok
+    assert checks["graph"].detail == "it computes in fp32, the manifest says int8"
 
 
 def test_what_was_asked_for_by_name_stays_though_it_does_not_pay(copy_of_every, monkeypatch):

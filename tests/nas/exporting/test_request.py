@@ -59,6 +59,14 @@ def test_an_engine_has_a_file_that_it_is_built_from():
     assert (plain.file_name, plain.source_name) == ("model.plan", "model.onnx")
 
 
+def test_bf16_engines_are_of_an_opset_that_has_convolutions_in_it():
+    engine = read_request({"format": "tensorrt", "precision": "bf16"}).engine
+    assert engine is not None
+    assert engine.model.opset == 22
+    assert engine.file_name == "model.bf16.opset22.plan"
+    assert engine.source_name == "model.bf16.opset22.tensorrt.onnx"
+
+
 REFUSED = {
     "a precision": ({"precision": "int3"}, "fp32, fp16, bf16, int8"),
     "one of a list": ({"precision": "int8,int3"}, "fp32, fp16, bf16, int8"),
