@@ -10,6 +10,7 @@ from nas.exporting.parity import Array, run_session
 from nas.exporting.plan_model import carried_precision, read_model
 from nas.exporting.precisions import PRECISIONS, Converted, Settings
 from nas.exporting.trial import Trial
+from nas.progress import progress_bar
 from search_spaces import InputError
 
 CALIBRATION_SAMPLES = 256  # of validation, at most
@@ -35,13 +36,15 @@ def convert(
             it without costing too much, the data have too few samples, or the opset cannot be had.
     """
     precision = options.precision
-    settings = Settings(
-        evaluate=metric_on_validation(trial, "outside", provider or CPU_PROVIDER),
-        provider=provider,
-        scheme=scheme,
-    )
     model = at_opset(plain, options.opset)
-    converted = PRECISIONS[precision](model, calibration_samples(trial), settings)
+    with progress_bar(precision, 1) as advance:
+        settings = Settings(
+            evaluate=metric_on_validation(trial, "outside", provider or CPU_PROVIDER),
+            provider=provider,
+            scheme=scheme,
+            progress=lambda done, total, note: advance(done, note, total),
+        )
+        converted = PRECISIONS[precision](model, calibration_samples(trial), settings)
     if carried_precision(read_model(converted.model)) != precision:
         raise InputError(
             f"no layer of this network can stay in {precision}: {'; '.join(converted.notes)}"
