@@ -119,6 +119,7 @@ def export_subnet(
     models, known = with_earlier(models, folder, earlier)
     left = earlier_engines(folder, earlier, models.contents)
     known += left.measured
+    known = tuple(one for one in known if one.file not in engines.entries)  # of another engine
     renewed = {(one.file, one.target.id) for one in fresh}
     files = {**models.contents, **left.contents, **engines.contents, **companions(trial)}
     manifest = Manifest(
