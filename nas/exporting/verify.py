@@ -75,6 +75,8 @@ def verify_folder(folder: Path, trust_engines: bool = False) -> Verification:
     missing = (NEEDED | answering | sources) - set(manifest.files)
     if MODEL_NAME not in manifest.models:
         missing.add(MODEL_NAME)
+    elif manifest.models[MODEL_NAME].precision != "fp32":
+        checks.append(Check("manifest", False, f"{MODEL_NAME} is the file in fp32, not in another"))
     if missing:
         checks.append(Check("manifest", False, f"lists no {', '.join(sorted(missing))}"))
     names = list(manifest.models)

@@ -342,6 +342,19 @@ def test_sparse_weights_in_another_file_are_not_opened(further, monkeypatch, nam
     opened.assert_not_called()
 
 
+@pytest.mark.parametrize("change", [{"provider": "AbsentProvider"}, {"precision": "int8"}])
+def test_what_the_manifest_says_of_the_plain_file_does_not_spare_it(exported, change):
+    replace_reference_outputs(exported)
+    change_manifest(exported, lambda data: data["models"]["model.onnx"].update(change))
+    assert failed(exported)
+
+
+def test_a_latency_is_above_zero(exported):
+    change_manifest(exported, lambda data: data["measured"][0].update(latency_ms=-1.0))
+    with pytest.raises(InputError, match="latency_ms"):
+        verify_folder(exported)
+
+
 def test_a_link_that_leads_to_itself_is_a_missing_file(exported):
     (exported / "reference.npz").unlink()
     (exported / "reference.npz").symlink_to("reference.npz")
