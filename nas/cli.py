@@ -27,7 +27,7 @@ from nas.cli_train import (
     import_weights,
     train,
 )
-from nas.terminal import Json, print_json, print_rows, print_table
+from nas.terminal import Json, print_json, print_rows, print_table, printable
 from search_spaces.errors import InputError, MissingExtraError, ParityError, UnfinishedError
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def _run_command() -> int:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"nas: {message}\n")
+    lines = "\n".join(map(printable, message.split("\n")))
+    sys.stderr.write(f"nas: {lines}\n")
     sys.exit(code)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from nas.cli_exported import show_export
 from nas.cli_results import FAILED, fail_without_subnet, read_budget, show_result
-from nas.terminal import Json, print_json, print_table
+from nas.terminal import Json, print_json, print_table, printable
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def verify(
         print_json(verification.to_json())
     else:
         for check in verification.checks:
-            typer.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}")
+            word = "ok    " if check.ok else "FAILED"
+            typer.echo(f"{word}  {printable(check.name)}: {printable(check.detail)}")
     if not verification.ok:
         raise typer.Exit(FAILED)
 
@@ -222,6 +223,6 @@ def measured(
         print_json(joined.to_json())
     else:
         for one in joined.measured:
-            typer.echo(str(one))
+            typer.echo(printable(str(one)))
     if not joined.kept:
         raise typer.Exit(FAILED)

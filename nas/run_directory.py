@@ -26,6 +26,7 @@ from search_spaces.conversion.space_file import SPACE_NAME, WEIGHTS_NAME
 from search_spaces.python_name import is_python_name, source_sha256
 
 NETWORK_NAME = "network"
+OLD_SUFFIX = ".old.tmp"  # of a folder that another is to take the place of
 
 
 class Run:
@@ -191,8 +192,14 @@ class Run:
                 self._lock = None
 
     def _remove_leftovers(self) -> None:
-        """Remove what a killed process had not finished writing; the lock must be held."""
+        """Remove what a killed process had not finished writing, and bring back a folder that had
+        left its name to a new one; the lock must be held.
+        """
         for path in list(self.path.rglob(".*.tmp")):
+            whole = path.with_name(path.name.removeprefix(".").removesuffix(OLD_SUFFIX))
+            if path.name.endswith(OLD_SUFFIX) and not whole.exists():
+                path.replace(whole)
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

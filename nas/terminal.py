@@ -17,6 +17,11 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
+def printable(text: str) -> str:
+    """Return text of a file from elsewhere without what moves the cursor or starts new lines."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 def print_rows(rows: Sequence[tuple[str, str]], err: bool = False) -> None:
     """Print names and values in two columns."""
     for name, value in rows:

@@ -32,6 +32,7 @@ from nas.exporting.plan_model import carried_precision, read_model
 from nas.exporting.predict import prepare, read
 
 PREPARED_TOLERANCE = 1e-4  # of inputs that are made as the manifest says, relative beyond 1
+ORT_MARK, ORT_MARK_AT = b"ORTM", slice(4, 8)  # by which ONNX Runtime tells its own format
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,28 @@ def check_hash(folder: Path, name: str, digest: str) -> Check:
     path = folder / name
     if Path(name).name != name or "\\" in name:
         return Check(f"hash of {name}", False, "the name points outside the folder")
+    if not path.is_file():  # nor a link that leads to itself
+        return Check(f"hash of {name}", False, "the file is missing")
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         return Check(f"hash of {name}", False, "the link points outside the folder")
-    if not path.is_file():
-        return Check(f"hash of {name}", False, "the file is missing")
     found = file_hash(path)
     detail = "matches" if found == digest else f"expected {digest[:12]}..., got {found[:12]}..."
     return Check(f"hash of {name}", found == digest, detail)
 
 
 def check_file_graph(folder: Path, manifest: Manifest, name: str) -> Check:
-    """Check the graph of an ONNX file; of another format it is left to parity."""
-    entry = manifest.models[name]
+    """Check the graph of an ONNX file; of another format it is left to parity.
+
+    What ONNX Runtime would take for another format than the manifest says is not opened.
+    """
+    entry, content = manifest.models[name], (folder / name).read_bytes()
+    found_format = "ort" if content[ORT_MARK_AT] == ORT_MARK else "onnx"
+    if found_format != entry.format:
+        words = f"it is of format {found_format}, the manifest says {entry.format}"
+        return Check(named("graph", name), False, words)
     if entry.format != "onnx":
         words = f"{entry.format} has no checker: ONNX Runtime opens it or does not"
         return Check(named("graph", name), True, words)
-    content = (folder / name).read_bytes()
     found = check_graph(content, entry.exporter)
     if found != entry.operators:
         return Check(named("graph", name), False, "its operators are not those of the manifest")
@@ -146,7 +153,10 @@ def check_preprocessing(folder: Path, manifest: Manifest) -> Check:
         if name not in made or made[name].shape != reference.shape:
             return Check("preprocessing", False, f"what the manifest says gives no {name}")
         scale = max(1.0, float(np.abs(reference).max()))
-        worst = max(worst, float(np.abs(made[name] - reference).max()) / scale)
+        difference = float(np.abs(made[name] - reference).max()) / scale
+        if not np.isfinite(difference):
+            return Check("preprocessing", False, f"what the manifest says gives no finite {name}")
+        worst = max(worst, difference)
     ok = worst <= PREPARED_TOLERANCE
     detail = f"inputs made as the manifest says differ by {worst:.2g} from the stored ones"
     return Check("preprocessing", ok, detail)

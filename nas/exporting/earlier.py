@@ -1,12 +1,14 @@
 """What an earlier export of the same weights leaves to the next one: files, figures, budgets."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from hardware_profiles.artifact import read_json
 from hardware_profiles.target import Target
+from nas.exporting.checks import check_hash
+from nas.exporting.comparison import Comparison
 from nas.exporting.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
@@ -91,11 +93,8 @@ def with_earlier(
         return models, ()
     kept = dict(models.contents)
     for name in earlier.models:
-        path = folder / name
-        if name in kept or not path.is_file():
-            continue
-        content = path.read_bytes()
-        if sha256(content).hexdigest() == earlier.files.get(name):
+        content = as_it_was(folder, name, earlier.files.get(name))
+        if name not in kept and content is not None:
             kept[name] = content
     entries = {name: one for name, one in earlier.models.items() if name in kept} | models.entries
     of_them = {
@@ -112,3 +111,19 @@ def with_earlier(
     return ModelSet(
         kept, {name: entries[name] for name in kept}, models.parities | of_them
     ), measured
+
+
+def as_it_was(folder: Path, name: str, digest: str | None) -> bytes | None:
+    """Return a file of the folder; None where it is gone, another, or not in the folder."""
+    if digest is None or not check_hash(folder, name, digest).ok:
+        return None
+    return (folder / name).read_bytes()
+
+
+def still_there(comparison: Comparison, files: Collection[str]) -> Comparison:
+    """Return a comparison without the names of files that the folder no longer holds."""
+    rows = [
+        row if row.file in files else row.model_copy(update={"file": None})
+        for row in comparison.rows
+    ]
+    return comparison.model_copy(update={"rows": tuple(rows)})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas.exporting import plan
 from nas.exporting.conversions import conversion_of, convert
+from nas.exporting.earlier import as_it_was
 from nas.exporting.limits import limits_of
 from nas.exporting.manifest import EngineFile, Manifest, MeasuredLatency
 from nas.exporting.model_file import at_opset
@@ -104,21 +105,13 @@ def earlier_engines(folder: Path, earlier: Manifest | None, models: Mapping[str,
     contents: dict[str, bytes] = {}
     entries: dict[str, EngineFile] = {}
     for name, entry in earlier.engines.items():
-        engine = _as_it_was(folder, name, earlier.files.get(name))
+        engine = as_it_was(folder, name, earlier.files.get(name))
         source = models.get(entry.source)
         if source is None:
-            source = _as_it_was(folder, entry.source, entry.info.onnx_sha256)
+            source = as_it_was(folder, entry.source, entry.info.onnx_sha256)
         if engine is None or source is None:
             continue
         if sha256(source).hexdigest() == entry.info.onnx_sha256:
             contents |= {entry.source: source, name: engine}
             entries[name] = entry
     return Engines(contents, entries, tuple(one for one in earlier.measured if one.file in entries))
-
-
-def _as_it_was(folder: Path, name: str, digest: str | None) -> bytes | None:
-    path = folder / name
-    content = path.read_bytes() if path.is_file() else None
-    if content is None or sha256(content).hexdigest() != digest:
-        return None
-    return content

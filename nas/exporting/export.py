@@ -18,6 +18,7 @@ from nas.exporting.compared import Compared, compare_models
 from nas.exporting.earlier import (
     Timing,
     find_earlier,
+    still_there,
     tightest_budget,
     wanted_budgets,
     with_earlier,
@@ -119,7 +120,9 @@ def export_subnet(
     models, known = with_earlier(models, folder, earlier)
     left = earlier_engines(folder, earlier, models.contents)
     known += left.measured
+    known = tuple(one for one in known if one.file not in engines.entries)  # of another engine
     renewed = {(one.file, one.target.id) for one in fresh}
+    precisions = compared.comparison if compared else earlier.precisions if earlier else None
     files = {**models.contents, **left.contents, **engines.contents, **companions(trial)}
     manifest = Manifest(
         space=exported.architecture.space,
@@ -136,7 +139,7 @@ def export_subnet(
         test_accuracy=evaluator.score(exported.subnet, exported.architecture, "test").accuracy,
         predicted_latency_ms=predicted_latency_ms,
         measured=(*fresh, *(one for one in known if (one.file, one.target.id) not in renewed)),
-        precisions=compared.comparison if compared else earlier.precisions if earlier else None,
+        precisions=None if precisions is None else still_there(precisions, files),
         budget_ms=budget,
         wanted=budgets,
         inputs={

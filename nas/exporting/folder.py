@@ -111,7 +111,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         with writing(folder):
             if folder.exists():
                 folder.replace(old)
-            temporary.replace(folder)
+            try:
+                temporary.replace(folder)
+            except OSError:
+                if old.exists():
+                    old.replace(folder)
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -93,7 +93,7 @@ class MeasuredLatency(Frozen):
     """
 
     target: Target
-    latency_ms: float
+    latency_ms: float = Field(gt=0)
     noise: float  # (typical pass - latency) / latency
     file: str = MODEL_NAME
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from hardware_profiles.artifact import Frozen, file_hash
+from hardware_profiles.artifact import Frozen
 from hardware_profiles.models_result import MeasuredModel, ModelsResult, read_models_result
 from hardware_profiles.target import Target
+from nas.exporting.checks import check_hash
 from nas.exporting.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, MeasuredLatency
 from search_spaces import InputError
 
@@ -82,8 +83,11 @@ def _measurement(
             f"{item.file_sha256[:12]}...); measure the folder's own files"
         )
     name = names[0]
-    if not (folder / name).is_file() or file_hash(folder / name) != item.file_sha256:
-        raise InputError(f"{folder / name} is not what the manifest says; nas verify tells more")
+    found = check_hash(folder, name, item.file_sha256)
+    if not found.ok:
+        raise InputError(
+            f"{folder / name} is not what the manifest says ({found.detail}); nas verify tells more"
+        )
     entry = manifest.models[name]
     if entry.batch is not None and entry.batch != result.target.batch_size:
         raise InputError(f"{path}: {name} takes batch {entry.batch} alone; measure it so")
@@ -94,10 +98,10 @@ def _measurement(
 def _held_against_budget(manifest: Manifest, measured: MeasuredLatency) -> JoinedLatency:
     target = measured.target
     like = target.model_copy(update={"precision": "fp32"})  # budgets hold for every precision
-    budgets = {one.target: one.budget_ms for one in manifest.wanted}
+    budgets = [(one.target, one.budget_ms) for one in manifest.wanted]
     if manifest.budget_ms is not None and manifest.measured:
-        budgets[manifest.measured[0].target] = manifest.budget_ms
-    found = [ms for one, ms in budgets.items() if one.differences(like) in SAME]
+        budgets.append((manifest.measured[0].target, manifest.budget_ms))
+    found = [ms for one, ms in budgets if one.differences(like) in SAME]
     budget = min(found, default=None)
     kept = None if budget is None else measured.typical_ms <= budget
     if budget is not None:
@@ -105,7 +109,7 @@ def _held_against_budget(manifest: Manifest, measured: MeasuredLatency) -> Joine
         if not kept and measured.latency_ms <= budget:
             note += f" by the typical pass, {measured.typical_ms:.4g} ms"
     elif budgets:
-        other, ms = next(iter(budgets.items()))
+        other, ms = budgets[0]
         note = f"not compared with the budget of {ms:.4g} ms, which is of {other}"
     else:
         note = "no budget"

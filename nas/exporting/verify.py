@@ -75,6 +75,8 @@ def verify_folder(folder: Path, trust_engines: bool = False) -> Verification:
     missing = (NEEDED | answering | sources) - set(manifest.files)
     if MODEL_NAME not in manifest.models:
         missing.add(MODEL_NAME)
+    elif manifest.models[MODEL_NAME].precision != "fp32":
+        checks.append(Check("manifest", False, f"{MODEL_NAME} is the file in fp32, not in another"))
     if missing:
         checks.append(Check("manifest", False, f"lists no {', '.join(sorted(missing))}"))
     names = list(manifest.models)
@@ -134,7 +136,13 @@ def _check_latency(folder: Path, manifest: Manifest) -> Check:
 
 
 def _missed(manifest: Manifest) -> str | None:
-    """Say which measurement misses a budget that was wanted on its target."""
+    """Say which measurement misses a budget that is of its target."""
+    first, budget = next(iter(manifest.measured), None), manifest.budget_ms
+    if first is not None and budget is not None and first.typical_ms > budget:
+        return (
+            f"{first.latency_ms:.4f} ms measured on {first.target} (typical pass "
+            f"{first.typical_ms:.4f} ms), the stated budget is {budget:.4f} ms"
+        )
     for wanted in manifest.wanted:
         for one in manifest.measured:
             if one.file == MODEL_NAME and misses(one, wanted.target, wanted.budget_ms):

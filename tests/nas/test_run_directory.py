@@ -335,3 +335,13 @@ def test_functions_without_source_are_not_watched(tmp_path):
     run = create_run_directory(tmp_path / "run", recipe)
     assert json.loads((run.path / "run.json").read_text())["functions"] == {}
     assert open_run(run.path).task.distillation_function is not None
+
+
+def test_a_folder_that_was_being_replaced_comes_back(copied):
+    """A process was killed after the folder had left its name, before the new one took it."""
+    folder = next(path for path in (copied / "subnets").iterdir() if path.is_dir())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    folder.rename(folder.with_name(f".{folder.name}.old.tmp"))
+    with open_run(copied).stage("export"):
+        pass
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -81,6 +81,14 @@ def test_an_engine_leaves_with_its_file_its_figures_and_its_commands(run, gpu):
 
 
 @pytest.mark.usefixtures("gpu")
+def test_an_engine_that_is_built_again_leaves_no_figures_of_the_one_before(run):
+    nas.export(run, "smallest", **OPTIONS)
+    again = nas.export(run, "smallest", **{**OPTIONS, "batch_range": "1"})
+    measured = [one.target for one in manifest_of(again).measured if one.file == "model.plan"]
+    assert [one.batch_size for one in measured] == [1, 1]
+
+
+@pytest.mark.usefixtures("gpu")
 def test_an_engine_in_half_precision_is_built_from_a_file_of_its_own(run):
     result = nas.export(run, "smallest", **OPTIONS, precision="fp16")
     manifest = manifest_of(result)

@@ -8,9 +8,11 @@ import onnxruntime
 import pytest
 
 import nas
+from nas.exporting.earlier import with_earlier
 from nas.exporting.export import check_target
 from nas.exporting.manifest import Manifest
 from nas.exporting.model_options import ModelOptions
+from nas.exporting.model_set import ModelSet
 from nas.exporting.request import ExportRequest
 from nas.exporting.verify import verify_folder
 from search_spaces import InputError
@@ -110,3 +112,17 @@ def test_options_that_files_cannot_have_are_refused(finished, nas_command, optio
 def test_options_of_searches_are_refused(finished, nas_command):
     answer = nas_command("export", finished.path, "--budgets", "90%", "--opset", "18")
     answer.assert_refused("--opset goes with ARCH")
+
+
+def test_names_in_a_manifest_that_lead_elsewhere_bring_nothing_along(further):
+    manifest = Manifest.load(further / "manifest.json")
+    shutil.copyfile(further / "model.ort", further.parent / "model.ort")
+    name = "../model.ort"
+    changed = manifest.model_copy(
+        update={
+            "models": {**manifest.models, name: manifest.models["model.ort"]},
+            "files": {**manifest.files, name: manifest.files["model.ort"]},
+        }
+    )
+    models, _ = with_earlier(ModelSet({}, {}, {}), further, changed)
+    assert set(models.contents) == set(manifest.models)

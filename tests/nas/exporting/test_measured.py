@@ -95,6 +95,41 @@ def test_a_budget_that_is_missed_there_is_a_failure(
     assert "wanted there 5.0000 ms" in failed[0].detail
 
 
+def test_a_tighter_budget_that_was_wanted_later_is_compared(candidate, tmp_path):
+    result = write(tmp_path / "result.json", item(candidate / "model.onnx"))
+    assert join_result(candidate, result).kept
+    manifest = Manifest.load(candidate / "manifest.json")
+    wanted = (WantedBudget(target=BOARD, budget_ms=2.0),)
+    manifest.model_copy(update={"wanted": wanted}).save(candidate / "manifest.json")
+    again = join_result(candidate, result)
+    assert (again.kept, again.measured[0].budget_ms) == (False, 2.0)
+
+
+def test_a_budget_that_is_missed_when_measured_again_fails_verification(candidate, tmp_path):
+    manifest = Manifest.load(candidate / "manifest.json")
+    for latency_ms in (4.1, 6.0):
+        path = write(tmp_path / "result.json", item(candidate / "model.onnx", latency_ms))
+        join_result(candidate, path)
+    manifest = Manifest.load(candidate / "manifest.json")
+    assert (manifest.budget_ms, manifest.measured[0].latency_ms) == (5.0, 6.0)
+    manifest.model_copy(update={"wanted": ()}).save(candidate / "manifest.json")
+    failed = [check for check in verify_folder(candidate).checks if not check.ok]
+    assert [check.name for check in failed] == ["latency"]
+
+
+def test_a_file_outside_the_folder_is_not_opened(candidate, tmp_path):
+    outside = tmp_path / "outside.onnx"
+    shutil.copyfile(candidate / "model.onnx", outside)
+    path = candidate / "manifest.json"
+    data = json.loads(path.read_text())
+    name = f"../{outside.relative_to(candidate.parent)}"
+    data["models"] = {name: data["models"]["model.onnx"]}
+    data["files"] = {name: data["files"]["model.onnx"]}
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="outside the folder"):
+        join_result(candidate, write(tmp_path / "result.json", item(outside)))
+
+
 def test_a_budget_of_another_target_is_not_compared(candidate, tmp_path):
     other = BOARD.model_copy(update={"threads": 4})
     path = write(tmp_path / "result.json", item(candidate / "model.onnx", 99.0), target=other)

@@ -228,3 +228,14 @@ def test_the_command_shows_a_table_and_gives_rows(copied, nas_command):
     assert [row["precision"] for row in told["precisions"]] == ["fp32", "fp16"]
     assert told["recommended"] in ("fp32", "fp16")
     assert told["reason"]
+
+
+def test_a_file_that_is_gone_is_not_stated_beside_the_others(every, tmp_path):
+    run = shutil.copytree(every.run, tmp_path / "run")
+    folder = run / every.folder.relative_to(every.run)
+    (folder / "model.int8.onnx").unlink()
+    nas.export(run, "smallest", opset=18)
+    manifest = Manifest.load(folder / "manifest.json")
+    assert manifest.precisions.row("int8").file is None
+    assert manifest.precisions.row("fp32").file == "model.onnx"
+    assert "model.int8.onnx" not in (folder / "README.md").read_text()

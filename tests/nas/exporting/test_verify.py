@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from hashlib import sha256
+from unittest.mock import MagicMock
 
 import numpy as np
 import onnx
@@ -69,7 +70,7 @@ def test_verifying_needs_no_torch(exported):
 def test_a_folder_of_another_machine_is_not_held_against_its_latency(exported):
     def move(data):
         data["measured"][0]["target"]["device"] = "some other processor"
-        data["measured"][0]["latency_ms"] = 1e-9
+        data["measured"][0].update(latency_ms=1e-9, noise=0.0)
         data["budget_ms"] = 1e-9
 
     change_manifest(exported, move)
@@ -319,6 +320,74 @@ def test_a_further_file_of_other_weights_fails(further, name):
     other = "model.pixels.batch2.opset16.ort" if name == "model.ort" else "model.onnx"
     replace_file(further, name, (further / other).read_bytes())
     assert failed(further)[0].endswith(f"of {name}") or failed(further)[0] == "identity"
+
+
+@pytest.mark.parametrize("name", ["model.ort", "model.onnx"])
+def test_sparse_weights_in_another_file_are_not_opened(further, monkeypatch, name):
+    """ONNX Runtime would read them, wherever they lie, also where the manifest says ort."""
+    reading = onnx.load(further / "model.onnx")
+    (further / "secret").write_bytes(b"\0" * 4)
+    number = onnx.numpy_helper.from_array(np.ones(1, np.float32), "secret")
+    onnx.external_data_helper.set_external_data(number, "secret")
+    number.ClearField("raw_data")
+    number.data_location = onnx.TensorProto.EXTERNAL
+    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [1], [0])
+    sparse = onnx.helper.make_sparse_tensor(number, places, [1])
+    reading.graph.sparse_initializer.append(sparse)
+    replace_file(further, name, reading.SerializeToString())
+    monkeypatch.chdir(further)
+    opened = MagicMock()
+    monkeypatch.setattr("nas.exporting.checks.onnx_session", opened)
+    assert failed(further) == ["graph" if name == "model.onnx" else f"graph of {name}"]
+    opened.assert_not_called()
+
+
+@pytest.mark.parametrize("change", [{"provider": "AbsentProvider"}, {"precision": "int8"}])
+def test_what_the_manifest_says_of_the_plain_file_does_not_spare_it(exported, change):
+    replace_reference_outputs(exported)
+    change_manifest(exported, lambda data: data["models"]["model.onnx"].update(change))
+    assert failed(exported)
+
+
+def test_a_latency_is_above_zero(exported):
+    change_manifest(exported, lambda data: data["measured"][0].update(latency_ms=-1.0))
+    with pytest.raises(InputError, match="latency_ms"):
+        verify_folder(exported)
+
+
+def test_a_link_that_leads_to_itself_is_a_missing_file(exported):
+    (exported / "reference.npz").unlink()
+    (exported / "reference.npz").symlink_to("reference.npz")
+    assert failed(exported) == ["hash of reference.npz"]
+
+
+def test_inputs_that_are_no_numbers_are_not_those_of_the_samples(exported):
+    """Deviations of 0 make 0 / 0 of a pixel that is the mean."""
+    with np.load(exported / "sample.npz") as sample:
+        x = np.zeros_like(sample["x"])
+    buffer = io.BytesIO()
+    np.savez(buffer, x=x)
+    replace_file(exported, "sample.npz", buffer.getvalue())
+    change_manifest(
+        exported,
+        lambda data: data["preprocessing"].update(
+            mean=[0.0] * len(data["preprocessing"]["mean"]),
+            std=[0.0] * len(data["preprocessing"]["std"]),
+        ),
+    )
+    with np.errstate(invalid="ignore"):
+        assert failed(exported) == ["preprocessing"]
+
+
+def test_names_cannot_write_to_the_terminal(exported, nas_command):
+    change_manifest(exported, lambda data: data["files"].update({"\r\x1b]0;model": "0" * 64}))
+    answer = nas_command("verify", exported)
+    assert answer.code == 1
+    assert "\x1b" not in answer.stdout
+    change_manifest(exported, lambda data: data.update(format=9, tool_version="\x1b]0;model"))
+    answer = nas_command("verify", exported)
+    assert answer.code == 2
+    assert "\x1b" not in answer.stderr
 
 
 def test_external_data_outside_the_folder_are_not_opened(exported):
