@@ -162,10 +162,18 @@ def test_the_plain_file_is_compared_whatever_the_manifest_says(folder_of_every):
 
 
 def test_a_file_cannot_pass_for_one_of_wider_limits(folder_of_every):
-    change(folder_of_every, "model.onnx", precision="int8")
+    change(folder_of_every, "model.int8.onnx", precision="bf16")
     checks = {one.name: one for one in verify_folder(folder_of_every).checks}
-    assert not checks["graph"].ok
-    assert checks["graph"].detail == "it computes in fp32, the manifest says int8"
+    found = checks["graph of model.int8.onnx"]
+    assert not found.ok
+    assert found.detail == "it computes in int8, the manifest says bf16"
+
+
+def test_the_plain_file_cannot_pass_for_one_of_wider_limits(folder_of_every):
+    change(folder_of_every, "model.onnx", precision="int8")
+    verification = verify_folder(folder_of_every)
+    assert not verification.ok
+    assert "is the file in fp32" in verification.checks[-1].detail
 
 
 def test_what_was_asked_for_by_name_stays_though_it_does_not_pay(copy_of_every, monkeypatch):
